@@ -1,0 +1,193 @@
+//! Inserts with maintenance running, against inserts into a table that has all its partitions.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use pg_test::cluster::Cluster;
+use pg_test::progress::Progress;
+use postgres::Client;
+
+use crate::bench::{Bench, count, run};
+use crate::numbers::{Series, percentile, time};
+use crate::report::{Line, Report, Target};
+
+/// Width of a partition in seconds.
+const WIDTH_SECONDS: u32 = 5;
+/// Sessions that insert.
+const CLIENTS: u32 = 4;
+/// Inserts a second, in all: what the machine does easily, so that a stall shows as latency.
+const RATE: u32 = 500;
+/// How much higher the 99th percentile may be with maintenance.
+const TIMES_WITHOUT: f64 = 1.1;
+
+/// Latencies are counted from when pgbench meant to begin, so whoever waits behind a stall counts.
+const SCRIPT: &str = "\\set customer random(1, 100000)
+INSERT INTO inserted (at, customer) VALUES (clock_timestamp(), :customer);
+";
+
+/// What one run of pgbench saw, in seconds.
+struct Latency {
+    median: f64,
+    p99: f64,
+    longest: f64,
+}
+
+pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()> {
+    let (seconds, rounds) = bench.size((25, 7), (15, 2));
+    let cluster = bench.cluster().start()?;
+    let (database, mut client) = bench.database(&cluster)?;
+    let stall = lock_timeout(&mut client)?;
+    let work = tempfile::tempdir()?;
+    let _progress = Progress::start("inserts with and without maintenance");
+    let (mut without, mut with) = (Side::default(), Side::default());
+    let mut made = 0;
+    for round in 0..rounds {
+        for managed in [round % 2 == 1, round % 2 == 0] {
+            let before = prepare(&mut client, managed, seconds)?;
+            let latency = inserts(&cluster, &database, work.path(), seconds)?;
+            if managed {
+                made += partitions(&mut client)? - before;
+                with.push(&latency);
+            } else {
+                without.push(&latency);
+            }
+        }
+    }
+    ensure!(made > 0, "no partition was made while pgbench inserted");
+
+    let line = |what: &str, without: &Series, with: &Series| {
+        Line::new(what, time(without.median()), time(with.median()), &with.over(without))
+    };
+    let p99 = with.p99.over(&without.p99).median();
+    tell(Report {
+        title: format!(
+            "{RATE} inserts a second from {CLIENTS} sessions into {WIDTH_SECONDS}-second \
+             partitions, {rounds} times {seconds} s a side, {made} partitions made meanwhile"
+        ),
+        columns: ["without", "with maintenance", "times without"],
+        lines: vec![
+            line("median", &without.median, &with.median),
+            line("99th percentile", &without.p99, &with.p99)
+                .target(Target::AtMost(TIMES_WITHOUT), p99),
+            Line::plain(
+                "longest stall of all rounds",
+                time(without.longest.max()),
+                time(with.longest.max()),
+                format!("lock_timeout {}", time(stall)),
+            )
+            .target(Target::AtMost(stall), with.longest.max()),
+        ],
+    });
+    Ok(())
+}
+
+/// The rounds of one side.
+#[derive(Default)]
+struct Side {
+    median: Series,
+    p99: Series,
+    longest: Series,
+}
+
+impl Side {
+    fn push(&mut self, latency: &Latency) {
+        self.median.push(latency.median);
+        self.p99.push(latency.p99);
+        self.longest.push(latency.longest);
+    }
+}
+
+/// `pg_steward.lock_timeout`, in seconds.
+fn lock_timeout(client: &mut Client) -> Result<f64> {
+    let sql = "SELECT setting::bigint FROM pg_settings WHERE name = 'pg_steward.lock_timeout'";
+    Ok(count(client, sql)? as f64 / 1_000.0)
+}
+
+/// A fresh table: managed, or with every partition of the next minutes and nobody to look after it.
+/// Gives the number of its partitions.
+fn prepare(client: &mut Client, managed: bool, seconds: u32) -> Result<i64> {
+    let premake = if managed { 2 } else { 2 * seconds / WIDTH_SECONDS + 10 };
+    run(
+        client,
+        &format!(
+            "DROP TABLE IF EXISTS inserted;
+             CREATE TABLE inserted (
+                 id bigint GENERATED ALWAYS AS IDENTITY, at timestamptz NOT NULL,
+                 customer integer NOT NULL, PRIMARY KEY (id, at)
+             ) PARTITION BY RANGE (at);
+             SELECT steward.manage_range('inserted', '{WIDTH_SECONDS} seconds',
+                                         premake => {premake});"
+        ),
+    )?;
+    if !managed {
+        run(client, "SELECT steward.unmanage('inserted')")?;
+    }
+    run(client, "CHECKPOINT")?;
+    partitions(client)
+}
+
+fn partitions(client: &mut Client) -> Result<i64> {
+    count(client, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'inserted'::regclass")
+}
+
+fn inserts(cluster: &Cluster, database: &str, work: &Path, seconds: u32) -> Result<Latency> {
+    let script = work.join("insert.sql");
+    fs::write(&script, SCRIPT)?;
+    let log = work.join("latency");
+    let output = Command::new(cluster.installation().program("pgbench"))
+        .args(["--no-vacuum", "--protocol=prepared", "--username=postgres", "--log", "--jobs=1"])
+        .arg(format!("--client={CLIENTS}"))
+        .arg(format!("--rate={RATE}"))
+        .arg(format!("--time={seconds}"))
+        .arg("--log-prefix")
+        .arg(&log)
+        .arg("--host")
+        .arg(cluster.socket_dir())
+        .arg("--file")
+        .arg(&script)
+        .arg(database)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run pgbench")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && !said.contains("ERROR"), "an insert failed:\n{said}");
+    let mut latencies = Vec::new();
+    for entry in fs::read_dir(work)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("latency.") {
+            latencies.extend(read_log(&fs::read_to_string(entry.path())?)?);
+            fs::remove_file(entry.path())?;
+        }
+    }
+    ensure!(!latencies.is_empty(), "pgbench logged no insert");
+    latencies.sort_by(f64::total_cmp);
+    Ok(Latency {
+        median: percentile(&latencies, 0.5),
+        p99: percentile(&latencies, 0.99),
+        longest: percentile(&latencies, 1.0),
+    })
+}
+
+/// The latencies of pgbench's log, in seconds: `client transaction microseconds script …` a line.
+fn read_log(text: &str) -> Result<Vec<f64>> {
+    let third = |line: &str| {
+        let micros: f64 = line.split(' ').nth(2)?.parse().ok()?;
+        Some(micros / 1e6)
+    };
+    text.lines()
+        .map(|line| third(line).with_context(|| format!("pgbench logged {line:?}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_log;
+
+    #[test]
+    fn a_log_line_has_its_latency_in_third_place() {
+        let log = "0 1 1500 0 1700000000 123456 900\n2 9 250000 0 1700000000 223456 12\n";
+        assert_eq!(read_log(log).unwrap(), [0.0015, 0.25]);
+        assert!(read_log("0 1 failed 0 1 2\n").is_err());
+    }
+}

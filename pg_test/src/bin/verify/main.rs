@@ -1,0 +1,109 @@
+//! `cargo verify`: everything that must hold before a change is taken, with one closing line.
+
+mod stages;
+mod tally;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use pg_test::setup;
+
+use stages::Verification;
+
+/// Formats, lints, tests: on one or more PostgreSQL majors. Installs what is missing.
+#[derive(Debug, Parser)]
+#[command(name = "cargo verify", bin_name = "cargo verify")]
+struct Arguments {
+    /// The majors to test on, such as 15,17,18; without it the installed one.
+    #[arg(long, value_delimiter = ',')]
+    pg: Vec<u32>,
+    /// Only these stages.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Stage>,
+    /// More samples in property tests, and the slow scenarios too.
+    #[arg(long)]
+    thorough: bool,
+    /// Only tests whose name contains one of these, as `cargo test` takes them.
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// One thing `cargo verify` looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Stage {
+    /// Formatting.
+    Fmt,
+    /// Lints, none of which may warn.
+    Clippy,
+    /// Licences, sources and doubles among the dependencies.
+    Deny,
+    /// Unit and property tests of the extension.
+    Unit,
+    /// Tests inside a server.
+    Server,
+    /// The SQL files with their expected output.
+    Golden,
+    /// The SQL in the documentation.
+    Docs,
+    /// Scenarios on real clusters.
+    Scenarios,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(pg_test::arguments());
+    match verify(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo verify: {error:#}");
+            println!("0 passed, 1 failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the stages; whether all passed.
+fn verify(arguments: &Arguments) -> Result<bool> {
+    use Stage::{Clippy, Deny, Docs, Fmt, Golden, Scenarios, Server, Unit};
+
+    let wanted: BTreeSet<Stage> = if arguments.only.is_empty() {
+        Stage::value_variants().iter().copied().collect()
+    } else {
+        arguments.only.iter().copied().collect()
+    };
+    let (pgrx, servers) = setup::prepare(&arguments.pg)?;
+    if wanted.contains(&Fmt) || wanted.contains(&Clippy) {
+        setup::tools::components()?;
+    }
+    let mut run = Verification::new(pgrx, arguments.thorough, &arguments.filter);
+    let first = &servers[0];
+
+    for stage in [Fmt, Clippy, Deny, Unit].into_iter().filter(|stage| wanted.contains(stage)) {
+        match stage {
+            Fmt => run.formatting(),
+            Clippy => run.lints(first),
+            Deny => run.dependencies(),
+            _ => run.unit_tests(first),
+        }
+    }
+    for server in &servers {
+        if wanted.contains(&Server) {
+            run.in_server_tests(server);
+        }
+        let clusters = [Golden, Docs, Scenarios];
+        if !clusters.iter().any(|stage| wanted.contains(stage)) || !run.install(server) {
+            continue;
+        }
+        for stage in clusters.into_iter().filter(|stage| wanted.contains(stage)) {
+            match stage {
+                Golden => run.cluster_tests(server, "golden"),
+                Docs => run.cluster_tests(server, "docs"),
+                _ => run.cluster_tests(server, "scenarios"),
+            }
+        }
+    }
+    println!("{} passed, {} failed", run.tally.passed, run.tally.failed);
+    Ok(run.tally.failed == 0)
+}

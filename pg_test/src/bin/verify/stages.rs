@@ -1,0 +1,207 @@
+//! The stages of `cargo verify`: what each runs, and what it counts.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pg_test::cluster::server_directory;
+use pg_test::fixtures::PG_CONFIG_VARIABLE;
+use pg_test::progress::{self, Logged};
+use pg_test::setup::extension::{self, Profile};
+use pg_test::setup::privilege::{SERVER_ACCOUNT, as_root, is_root};
+use pg_test::setup::{Installation, Pgrx, command, tools};
+
+use crate::tally::Tally;
+
+/// How many lines of a failed stage are shown.
+const SHOWN: usize = 80;
+
+/// In the path of every in-server test's name, and in no other test's: pgrx makes it so.
+const IN_SERVER: &str = "::pg_";
+
+/// One run of `cargo verify`: goes on after a failure, and counts.
+pub(crate) struct Verification {
+    pgrx: Pgrx,
+    thorough: bool,
+    filter: Vec<String>,
+    /// What passed and failed so far.
+    pub(crate) tally: Tally,
+}
+
+impl Verification {
+    pub(crate) fn new(pgrx: Pgrx, thorough: bool, filter: &[String]) -> Self {
+        Self { pgrx, thorough, filter: filter.to_vec(), tally: Tally::default() }
+    }
+
+    /// rustfmt has nothing to change.
+    pub(crate) fn formatting(&mut self) {
+        let mut command = self.pgrx.cargo();
+        command.args(["fmt", "--all", "--check"]);
+        self.whole("formatting", command);
+    }
+
+    /// clippy has nothing to say about either crate.
+    pub(crate) fn lints(&mut self, server: &Installation) {
+        let clippy = |package: &str| {
+            let mut command = self.pgrx.cargo();
+            command.args(["clippy", "--locked", "--all-targets", "--package", package]);
+            command
+        };
+        // One by one: together they would choose other features for what both depend on, and
+        // compile that a second time.
+        let (mut extension, mut harness) = (clippy("pg_steward"), clippy("pg_test"));
+        extension.args(["--no-default-features", "--features", &server.feature()]);
+        for command in [&mut extension, &mut harness] {
+            command.args(["--", "-D", "warnings"]);
+        }
+        self.whole("clippy on pg_steward", extension);
+        self.whole("clippy on pg_test", harness);
+    }
+
+    /// cargo-deny agrees with the dependencies. Advisories need a network that CI may not have.
+    pub(crate) fn dependencies(&mut self) {
+        match tools::cargo_deny() {
+            Ok(program) => {
+                let mut command = command::clean(&program);
+                command.args(["--locked", "--workspace", "check", "bans", "licenses", "sources"]);
+                self.whole("cargo-deny", command);
+            }
+            Err(error) => self.broken("cargo-deny", &error),
+        }
+    }
+
+    /// Unit and property tests of the extension, and those of this crate.
+    pub(crate) fn unit_tests(&mut self, server: &Installation) {
+        let mut extension = self.pgrx.cargo();
+        extension.args(["test", "--locked", "--lib", "--package", "pg_steward"]);
+        // The features of the in-server tests, so that nothing is compiled twice.
+        extension.args(["--no-default-features", "--features"]);
+        extension.arg(format!("{},pg_test", server.feature()));
+        extension.args(["--", "--skip", IN_SERVER]).args(&self.filter);
+        self.tests("unit and property tests", extension);
+
+        let mut harness = self.pgrx.cargo();
+        harness.args(["test", "--locked", "--package", "pg_test", "--lib", "--bins"]);
+        harness.args(["--test", "walls"]);
+        harness.arg("--").args(&self.filter);
+        self.tests("walls and harness", harness);
+    }
+
+    /// Tests inside a server of a major.
+    pub(crate) fn in_server_tests(&mut self, server: &Installation) {
+        let label = format!("in-server tests on {}", server.version);
+        let other_account = is_root() || !extension::can_install_into(server);
+        let directory = match test_directory(other_account) {
+            Ok(directory) => directory,
+            Err(error) => return self.broken(&label, &error),
+        };
+        let mut command = self.pgrx.cargo_pgrx();
+        command.args(["test", "--package", "pg_steward", "--no-default-features"]);
+        command.arg("--pgdata").arg(&directory);
+        if other_account {
+            // This also makes pgrx install through sudo.
+            command.args(["--runas", SERVER_ACCOUNT]);
+        }
+        let feature = server.feature();
+        command.args(["--features", &feature, &feature, IN_SERVER]);
+        self.tests(&label, command);
+        // pgrx stops the server and leaves its data; where that fails, /tmp is swept some day.
+        let _ = as_root("rm").arg("-rf").arg(&directory).status();
+    }
+
+    /// Builds and installs the extension; without it nothing on clusters can run.
+    pub(crate) fn install(&mut self, server: &Installation) -> bool {
+        let outcome = extension::install(&self.pgrx, server, Profile::Dev);
+        if let Err(error) = &outcome {
+            self.broken(&format!("install into {}", server.version), error);
+        }
+        outcome.is_ok()
+    }
+
+    /// One of this crate's test programs, on a major.
+    pub(crate) fn cluster_tests(&mut self, server: &Installation, target: &str) {
+        let mut command = self.pgrx.cargo();
+        command.args(["test", "--locked", "--package", "pg_test", "--test", target]);
+        command.args(["--", "--test-threads=3"]).args(&self.filter);
+        command.env(PG_CONFIG_VARIABLE, &server.pg_config);
+        self.tests(&format!("{target} on {}", server.version), command);
+    }
+
+    fn whole(&mut self, label: &str, command: Command) {
+        match self.execute(label, command) {
+            Ok(outcome) => {
+                self.report(label, Tally::one(outcome.success), outcome.elapsed);
+                if !outcome.success {
+                    show(&outcome, &outcome.tail(SHOWN));
+                }
+            }
+            Err(error) => self.broken(label, &error),
+        }
+    }
+
+    fn tests(&mut self, label: &str, command: Command) {
+        match self.execute(label, command) {
+            Ok(outcome) => {
+                let text = outcome.text();
+                self.report(label, Tally::of_tests(&text, outcome.success), outcome.elapsed);
+                if !outcome.success {
+                    show(&outcome, &failures(&text).unwrap_or_else(|| outcome.tail(SHOWN)));
+                }
+            }
+            Err(error) => self.broken(label, &error),
+        }
+    }
+
+    fn execute(&self, label: &str, mut command: Command) -> Result<Logged> {
+        // A test's own words say enough; a backtrace of the harness says nothing.
+        command.env("RUST_BACKTRACE", "0").env("CARGO_TERM_COLOR", "never");
+        if self.thorough {
+            command.env("PG_STEWARD_THOROUGH", "1");
+        }
+        progress::run_quietly(label, &mut command).with_context(|| label.to_owned())
+    }
+
+    fn report(&mut self, label: &str, tally: Tally, elapsed: Duration) {
+        let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };
+        println!(
+            "{label:<28} {verdict:<6} {:>5} passed {:>3} failed {:>7.1} s",
+            tally.passed,
+            tally.failed,
+            elapsed.as_secs_f64()
+        );
+        self.tally.add(tally);
+    }
+
+    fn broken(&mut self, label: &str, error: &anyhow::Error) {
+        self.report(label, Tally::one(false), Duration::ZERO);
+        eprintln!("{error:#}");
+    }
+}
+
+/// A directory that the in-server tests' server may fill.
+fn test_directory(other_account: bool) -> Result<PathBuf> {
+    let directory = server_directory()?;
+    if other_account && !is_root() {
+        let mut chown = as_root("chown");
+        let status = chown.arg(format!("{SERVER_ACCOUNT}:")).arg(&directory).status();
+        ensure!(status?.success(), "cannot give {} to {SERVER_ACCOUNT}", directory.display());
+    }
+    Ok(directory)
+}
+
+/// What a test program says about the tests that failed.
+fn failures(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| *line == "failures:")?;
+    let told = &lines[start..];
+    let mut shown: Vec<&str> = told.iter().take(3 * SHOWN).copied().collect();
+    if told.len() > shown.len() {
+        shown.push("…");
+    }
+    Some(shown.join("\n"))
+}
+
+fn show(outcome: &Logged, text: &str) {
+    eprintln!("{text}\nall of it: {}", outcome.log.display());
+}

@@ -1,0 +1,70 @@
+//! Everything a fresh Debian machine needs before pg_steward can be built and run.
+//!
+//! Nothing here touches the checkout or the user's own tool settings: what is downloaded or built
+//! lives in [`paths::cache_dir`].
+
+use anyhow::{Context, Result, ensure};
+
+pub mod command;
+pub mod extension;
+pub mod packages;
+pub mod paths;
+pub mod pgrx;
+pub mod postgres;
+pub mod postgres_source;
+pub mod privilege;
+pub mod tools;
+
+pub use pgrx::Pgrx;
+pub use postgres::Installation;
+
+use postgres::Source;
+
+/// Installs or builds what is missing; the servers come back in the order asked for.
+///
+/// No majors means the installed one. Packages are found missing all at once, before anything else.
+pub fn prepare(majors: &[u32]) -> Result<(Pgrx, Vec<Installation>)> {
+    ensure!(
+        std::path::Path::new("/usr/bin/apt-get").exists(),
+        "this needs Debian's apt-get; elsewhere, see CONTRIBUTING.md for what to install by hand"
+    );
+    let default;
+    let majors = if majors.is_empty() {
+        default = [postgres::default_major()?];
+        &default
+    } else {
+        majors
+    };
+
+    let mut needs = packages::for_the_extension();
+    let mut builds = Vec::new();
+    for &major in majors {
+        if postgres::find(major).is_some() {
+            continue;
+        }
+        match postgres::source_of(major)? {
+            Source::Package => needs.extend(packages::for_a_packaged_server(major)),
+            Source::Build => {
+                needs.extend(packages::for_a_server_build());
+                builds.push(major);
+            }
+        }
+    }
+    if privilege::is_root() {
+        // Brings the account that servers run as.
+        needs.push(vec!["postgresql-common".to_owned()]);
+    }
+    packages::ensure(&needs)?;
+    for major in builds {
+        postgres_source::build(major)?;
+    }
+
+    let servers = majors
+        .iter()
+        .map(|&major| {
+            postgres::find(major)
+                .with_context(|| format!("PostgreSQL {major} was installed and is not to be found"))
+        })
+        .collect::<Result<_>>()?;
+    Ok((Pgrx::provide()?, servers))
+}

@@ -1,0 +1,130 @@
+//! A PostgreSQL server installation: where its programs are and what it is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{packages, postgres_source};
+
+/// The majors pg_steward supports, newest first.
+pub const SUPPORTED_MAJORS: [u32; 4] = [18, 17, 16, 15];
+
+/// One installed PostgreSQL server with its headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// The major version, such as 15.
+    pub major: u32,
+    /// The full version, such as `15.20`.
+    pub version: String,
+    /// Its `pg_config` program.
+    pub pg_config: PathBuf,
+    /// Where `postgres`, `initdb`, `psql` and `pgbench` are.
+    pub bindir: PathBuf,
+    /// Where extension libraries go.
+    pub pkglibdir: PathBuf,
+    /// Where `extension/*.control` and `*.sql` go (`sharedir`).
+    pub sharedir: PathBuf,
+}
+
+impl Installation {
+    /// Asks a `pg_config` what it belongs to; the server and its headers must both be there.
+    pub fn from_pg_config(pg_config: &Path) -> Result<Self> {
+        let ask = |what: &str| -> Result<String> {
+            let output = Command::new(pg_config)
+                .arg(what)
+                .output()
+                .with_context(|| format!("cannot run {}", pg_config.display()))?;
+            ensure!(output.status.success(), "{} {what} failed", pg_config.display());
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let text = ask("--version")?;
+        let version = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        let Ok(major) = digits.parse() else {
+            bail!("{} says its version is {text:?}", pg_config.display());
+        };
+        let found = Self {
+            major,
+            version,
+            pg_config: pg_config.to_path_buf(),
+            bindir: ask("--bindir")?.into(),
+            pkglibdir: ask("--pkglibdir")?.into(),
+            sharedir: ask("--sharedir")?.into(),
+        };
+        let server = found.program("postgres");
+        ensure!(server.is_file(), "there is no server at {}", server.display());
+        let header = PathBuf::from(ask("--includedir-server")?).join("postgres.h");
+        ensure!(header.is_file(), "there are no server headers at {}", header.display());
+        Ok(found)
+    }
+
+    /// The path of one of the installation's programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bindir.join(name)
+    }
+
+    /// The cargo feature of the extension that goes with this major, such as `pg15`.
+    pub fn feature(&self) -> String {
+        format!("pg{}", self.major)
+    }
+}
+
+/// The installed server of a major with its headers, from a Debian package or the cache.
+pub fn find(major: u32) -> Option<Installation> {
+    find_packaged(major).or_else(|| postgres_source::find_built(major))
+}
+
+/// The newest installed major that comes from a package, else the newest one in the cache.
+pub fn find_default() -> Option<Installation> {
+    let packaged = SUPPORTED_MAJORS.iter().find_map(|&major| find_packaged(major));
+    packaged.or_else(|| SUPPORTED_MAJORS.iter().find_map(|&major| find(major)))
+}
+
+/// Where a major that is not installed can be had from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The machine's own Debian release, or an archive it was told of.
+    Package,
+    /// The source package of a newer Debian release.
+    Build,
+}
+
+/// Where a major that is not installed can be had from; an error if nowhere.
+pub fn source_of(major: u32) -> Result<Source> {
+    ensure!(
+        SUPPORTED_MAJORS.contains(&major),
+        "PostgreSQL {major} is not supported; these are: {SUPPORTED_MAJORS:?}"
+    );
+    packages::refresh_lists()?;
+    let mut names = packages::for_a_packaged_server(major).into_iter().flatten();
+    if names.all(|name| packages::has_candidate(&name)) {
+        Ok(Source::Package)
+    } else if postgres_source::is_to_be_had(major) {
+        Ok(Source::Build)
+    } else {
+        bail!(
+            "no Debian release has PostgreSQL {major}; install postgresql-{major} and \
+             postgresql-server-dev-{major} from the PostgreSQL project's own packages and try again"
+        )
+    }
+}
+
+/// The major to use when none is asked for: the installed one, else the one apt would install.
+pub fn default_major() -> Result<u32> {
+    if let Some(installed) = find_default() {
+        return Ok(installed.major);
+    }
+    packages::refresh_lists()?;
+    let candidate = SUPPORTED_MAJORS.iter().find(|&&major| {
+        let mut names = packages::for_a_packaged_server(major).into_iter().flatten();
+        names.all(|name| packages::has_candidate(&name))
+    });
+    // Debian 12's, which is what gets named where apt has no lists and we may not have it read them.
+    Ok(candidate.copied().unwrap_or(15))
+}
+
+fn find_packaged(major: u32) -> Option<Installation> {
+    let path = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin/pg_config"));
+    Installation::from_pg_config(&path).ok()
+}

@@ -1,0 +1,118 @@
+//! Out of the way: shutdown, DROP DATABASE, DROP EXTENSION, a full house of workers.
+
+use std::time::{Duration, Instant};
+
+use pg_test::cluster::{Ask, StopMode, wait_until};
+use pg_test::fixtures;
+
+use crate::unattended_support::{
+    SOON, make_due, release_brake, set_with_brake, settled_set, stuck_executor, unattended_runs,
+};
+
+/// "Within 2-3 seconds", with room for two busy cores.
+const PROMPT: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_fast_shutdown_waits_for_nobody() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    set_with_brake(&mut client);
+    stuck_executor(&cluster, &mut client);
+    release_brake(&mut client);
+    let started = Instant::now();
+    cluster.stop(StopMode::Fast).unwrap();
+    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
+    cluster.start().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    wait_until(SOON, "the run is closed and the work done", || {
+        unattended_runs(&mut client, "crashed") == 1
+            && unattended_runs(&mut client, "succeeded") == 2
+    });
+}
+
+#[test]
+fn a_database_is_dropped_under_a_scheduler_and_an_executor() {
+    let cluster = fixtures::cluster().start().unwrap();
+    for force in ["", "WITH (FORCE)"] {
+        let database = cluster.create_database_with_extension().unwrap();
+        let mut client = cluster.connect(&database).unwrap();
+        set_with_brake(&mut client);
+        stuck_executor(&cluster, &mut client);
+        drop(client);
+        let mut client = cluster.connect("postgres").unwrap();
+        wait_until(SOON, "only ours are connected", || {
+            client.value(&format!(
+                "SELECT bool_and(backend_type LIKE 'pg_steward%') FROM pg_stat_activity WHERE datname = '{database}'"
+            ))
+        });
+        let started = Instant::now();
+        client.run(&format!("DROP DATABASE {database} {force}"));
+        assert!(started.elapsed() < PROMPT, "{force}: {:?}", started.elapsed());
+    }
+    assert_eq!(cluster.pids("pg_steward launcher").unwrap().len(), 1);
+    wait_until(SOON, "nobody works any more", || {
+        cluster.pids("pg_steward executor").unwrap().is_empty()
+            && cluster.pids("pg_steward scheduler").unwrap().is_empty()
+    });
+    // The server serves on, and so do we.
+    let database = cluster.create_database_with_extension().unwrap();
+    settled_set(&mut cluster.connect(&database).unwrap());
+}
+
+#[test]
+fn the_extension_is_dropped_under_a_running_job() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    set_with_brake(&mut client);
+    let executor = stuck_executor(&cluster, &mut client);
+    client.run("DROP EXTENSION pg_steward");
+    release_brake(&mut client);
+    client.run(&format!("SELECT pg_cancel_backend({executor})"));
+    wait_until(SOON, "everybody has left", || {
+        cluster.pids("pg_steward executor").unwrap().is_empty()
+            && cluster.pids("pg_steward scheduler").unwrap().is_empty()
+    });
+    assert!(!cluster.log_contains("PANIC"), "{}", cluster.log_tail(20));
+    client.run("DROP TABLE bets, brake; DROP FUNCTION rolls; CREATE EXTENSION pg_steward");
+    settled_set(&mut client);
+}
+
+#[test]
+fn used_up_workers_are_said_once_and_waited_for() {
+    // The server's logical replication launcher, ours, one scheduler, one executor.
+    let cluster = fixtures::cluster().conf("max_worker_processes = 4").start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    set_with_brake(&mut client);
+    let said = "no free background worker";
+    let other = cluster.create_database_with_extension().unwrap();
+    let mut elsewhere = cluster.connect(&other).unwrap();
+    settled_set(&mut elsewhere);
+    wait_until(SOON, "all are idle", || cluster.pids("pg_steward scheduler").unwrap().is_empty());
+    assert!(!cluster.log_contains(said), "{}", cluster.log_tail(20));
+
+    stuck_executor(&cluster, &mut client);
+    make_due(&mut elsewhere);
+    wait_until(SOON, "it is said", || cluster.log_contains(said));
+    // By hand all is well, and nobody is held up.
+    let runs = unattended_runs(&mut elsewhere, "succeeded");
+    elsewhere.run("CALL steward.maintain('bets')");
+    // It tries again every second; three seconds on it has still been said once.
+    let since: String = client.value("SELECT clock_timestamp()::text");
+    wait_until(SOON, "three seconds have passed", || {
+        client
+            .value(&format!("SELECT clock_timestamp() > '{since}'::timestamptz + '3 s'::interval"))
+    });
+    assert_eq!(cluster.log_count(said), 1, "{}", cluster.log_tail(20));
+    assert!(cluster.log_contains("raise max_worker_processes"));
+    assert_eq!(unattended_runs(&mut elsewhere, "succeeded"), runs);
+
+    release_brake(&mut client);
+    make_due(&mut elsewhere);
+    client.run("SELECT steward.pause_job(job_id, true) FROM steward.jobs");
+    wait_until(SOON, "the other database is worked on", || {
+        unattended_runs(&mut elsewhere, "succeeded") > runs
+    });
+}

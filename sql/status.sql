@@ -1,0 +1,54 @@
+-- One row that says whether all is well. Runs last, when everything it reads exists; it ends with
+-- the privileges of the whole extension.
+
+CREATE FUNCTION steward.preloaded() RETURNS boolean
+LANGUAGE c STABLE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'preloaded_wrapper';
+COMMENT ON FUNCTION steward.preloaded IS 'Whether the server loaded pg_steward at its start.';
+
+CREATE FUNCTION steward.launcher_pid() RETURNS integer
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'launcher_pid_wrapper';
+COMMENT ON FUNCTION steward.launcher_pid IS 'Process ID of the launcher; NULL when none runs.';
+
+CREATE VIEW steward.status AS
+SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_jobs, s.failing_jobs,
+       NULL::bigint AS open_alerts,
+       CASE WHEN NOT s.preloaded
+            THEN 'nothing runs unattended: add pg_steward to shared_preload_libraries and restart'
+            WHEN s.in_recovery THEN 'standby: observing; work starts after a promotion'
+            WHEN NOT s.enabled THEN 'nothing runs unattended: pg_steward.enabled is off'
+            WHEN s.excluded
+            THEN 'nothing runs unattended here: the database is in pg_steward.excluded_databases'
+            WHEN NOT s.launcher_running THEN 'the launcher is not running: see the server log'
+            WHEN s.failing_jobs > 0
+            THEN format('%s of %s jobs failing: see steward.jobs and steward.job_runs', s.failing_jobs, s.jobs)
+            ELSE 'ok' END AS message
+  FROM (SELECT steward.preloaded() AS preloaded,
+               steward.launcher_pid() IS NOT NULL AS launcher_running,
+               pg_catalog.pg_is_in_recovery() AS in_recovery,
+               pg_catalog.current_setting('pg_steward.enabled', true)::boolean AS enabled,
+               pg_catalog.current_database()::text = ANY (ARRAY(
+                   SELECT btrim(btrim(n), '"') FROM regexp_split_to_table(
+                       pg_catalog.current_setting('pg_steward.excluded_databases', true), ',') n)) AS excluded,
+               (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward') AS extension_version,
+               j.jobs, j.running_jobs, j.failing_jobs
+          FROM (SELECT count(*) AS jobs,
+                       count(*) FILTER (WHERE EXISTS (SELECT FROM steward.job_run r
+                                                       WHERE r.target = j.target AND r.status = 'running')) AS running_jobs,
+                       count(*) FILTER (WHERE j.consecutive_failures
+                                             > (SELECT count(*) FROM steward.job_run r
+                                                 WHERE r.target = j.target AND r.status = 'running'
+                                                   AND r.scheduled_at IS NOT NULL)) AS failing_jobs
+                  FROM steward.job j) j) s;
+COMMENT ON VIEW steward.status IS 'One row on this database: is work done unattended, and does it succeed. The counts are of all jobs, whoever reads it.';
+COMMENT ON COLUMN steward.status.preloaded IS 'Whether the server loaded pg_steward at its start.';
+COMMENT ON COLUMN steward.status.launcher_running IS 'Whether the launcher process is there.';
+COMMENT ON COLUMN steward.status.extension_version IS 'Version of the extension in this database.';
+COMMENT ON COLUMN steward.status.jobs IS 'Jobs in this database, whoever owns them.';
+COMMENT ON COLUMN steward.status.running_jobs IS 'Jobs with a run that is logged as running.';
+COMMENT ON COLUMN steward.status.failing_jobs IS 'Jobs whose last run did not succeed.';
+COMMENT ON COLUMN steward.status.open_alerts IS 'NULL: this version has no alerts.';
+COMMENT ON COLUMN steward.status.message IS 'ok, or what is the matter and what to do.';
+
+-- Views are everybody's to read (each shows its reader's own objects); tables are nobody's.
+GRANT SELECT ON steward.jobs, steward.job_runs, steward.partition_sets, steward.partitions,
+                steward.node, steward.status TO PUBLIC;

@@ -1,0 +1,250 @@
+//! Periods: how long a partition's range is, and where on the calendar the ranges begin.
+
+use thiserror::Error;
+
+use super::{DAY, Date, Micros, SECOND, Zone};
+
+/// The length of a period, always positive, in exactly one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Period {
+    /// Calendar months, counted from January 2000; each begins at the local midnight of the 1st.
+    Months(u32),
+    /// Calendar days, counted from 2000-01-01; multiples of 7 are weeks, counted from Monday 2000-01-03.
+    Days(u32),
+    /// Microseconds of the wall clock, whole seconds, counted from 2000-01-01 00:00 local time.
+    Micros(u64),
+}
+
+/// Why an interval is no period. [`PeriodError::hint`] has the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum PeriodError {
+    /// More than one of months, days and time.
+    #[error("a partition interval cannot mix {0}")]
+    Mixed(&'static str),
+    /// Zero or negative.
+    #[error("a partition interval must be greater than zero")]
+    NotPositive,
+    /// Shorter than a second.
+    #[error("a partition interval must be at least one second")]
+    TooShort,
+    /// Not a whole number of seconds.
+    #[error("a partition interval must be a whole number of seconds")]
+    FractionalSeconds,
+}
+
+impl PeriodError {
+    /// A valid example to offer instead.
+    #[must_use]
+    pub(crate) fn hint(self) -> &'static str {
+        match self {
+            Self::Mixed(_) => "Use one unit, for example '1 month', '15 days' or '36 hours'.",
+            Self::NotPositive => "Use a positive interval, for example '1 month'.",
+            Self::TooShort => "Use an interval such as '1 second' or '15 minutes'.",
+            Self::FractionalSeconds => "Use whole seconds, for example '90 seconds'.",
+        }
+    }
+}
+
+impl Period {
+    /// A period from the three fields of a PostgreSQL interval (`Interval` in
+    /// `src/include/datatype/timestamp.h`). `'1 year'` arrives as 12 months, `'1 week'` as 7 days.
+    ///
+    /// # Errors
+    /// [`PeriodError`], unless exactly one field is set, positive, and (for time) whole seconds.
+    pub(crate) fn from_interval(months: i32, days: i32, micros: i64) -> Result<Self, PeriodError> {
+        let mixed = match (months != 0, days != 0, micros != 0) {
+            (true, true, true) => Some("months, days and time"),
+            (true, true, false) => Some("months and days"),
+            (true, false, true) => Some("months and time"),
+            (false, true, true) => Some("days and time"),
+            _ => None,
+        };
+        if let Some(units) = mixed {
+            return Err(PeriodError::Mixed(units));
+        }
+        // At most one of the three is set from here on, and the conversions fail for the negative only.
+        match (u32::try_from(months), u32::try_from(days), u64::try_from(micros)) {
+            (Ok(0), Ok(0), Ok(0)) | (Err(_), _, _) | (_, Err(_), _) | (_, _, Err(_)) => {
+                Err(PeriodError::NotPositive)
+            }
+            (Ok(0), Ok(0), Ok(..1_000_000)) => Err(PeriodError::TooShort),
+            (Ok(0), Ok(0), Ok(micros)) if !micros.is_multiple_of(1_000_000) => {
+                Err(PeriodError::FractionalSeconds)
+            }
+            (Ok(0), Ok(0), Ok(micros)) => Ok(Self::Micros(micros)),
+            (Ok(0), Ok(days), _) => Ok(Self::Days(days)),
+            (Ok(months), _, _) => Ok(Self::Months(months)),
+        }
+    }
+
+    /// The start of the period that holds the instant `t`: the last boundary at or before it.
+    #[must_use]
+    pub(crate) fn floor(&self, zone: &dyn Zone, t: Micros) -> Micros {
+        match self.grid() {
+            Grid::Midnights(grid) => {
+                // Where midnight does not exist or exists twice, the wall clock at `t` can be in a period
+                // whose start is still to come: hence from one further and downwards.
+                let mut index = grid.index(zone.wall(t)) + 1;
+                loop {
+                    let start = zone.instant(grid.midnight(index));
+                    if start <= t {
+                        return start;
+                    }
+                    index -= 1;
+                }
+            }
+            Grid::Clock(step) => clock_floor(step, zone, t),
+        }
+    }
+
+    /// The first boundary strictly after the instant `t`.
+    #[must_use]
+    pub(crate) fn next(&self, zone: &dyn Zone, t: Micros) -> Micros {
+        match self.grid() {
+            Grid::Midnights(grid) => {
+                let mut index = grid.index(zone.wall(t)) - 1;
+                loop {
+                    let start = zone.instant(grid.midnight(index));
+                    if start > t {
+                        return start;
+                    }
+                    index += 1;
+                }
+            }
+            Grid::Clock(step) => clock_next(step, zone, t),
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        // `max(1)`: the variants are public, and an empty period must not divide by zero.
+        match *self {
+            Self::Months(n) => Grid::Midnights(Midnights::Months(i128::from(n.max(1)))),
+            Self::Days(n) => Grid::Midnights(Midnights::Days {
+                count: i128::from(n.max(1)),
+                origin: if n.is_multiple_of(7) { 2 } else { 0 },
+            }),
+            Self::Micros(n) => Grid::Clock(i128::from(n).max(SECOND)),
+        }
+    }
+}
+
+/// Where boundaries lie.
+enum Grid {
+    /// At local midnights, each wherever PostgreSQL puts that wall time.
+    Midnights(Midnights),
+    /// Whenever the wall clock shows a multiple of so many microseconds.
+    Clock(Micros),
+}
+
+/// Numbered midnights; number 0 is the one that counting starts from.
+enum Midnights {
+    Months(i128),
+    Days { count: i128, origin: i128 },
+}
+
+impl Midnights {
+    /// The number of the last midnight at or before a wall time.
+    fn index(&self, wall: Micros) -> i128 {
+        let days = wall.div_euclid(DAY);
+        match *self {
+            Self::Months(count) => Date::from_days(days).to_months().div_euclid(count),
+            Self::Days { count, origin } => (days - origin).div_euclid(count),
+        }
+    }
+
+    /// The wall time of a midnight.
+    fn midnight(&self, index: i128) -> Micros {
+        DAY * match *self {
+            Self::Months(count) => Date::from_months(index * count).to_days(),
+            Self::Days { count, origin } => index * count + origin,
+        }
+    }
+}
+
+/// How far from its UTC reading a wall time can be, with a day to spare.
+const REACH: Micros = 2 * DAY;
+
+// The wall clock runs evenly but for its jumps. It therefore shows, or jumps over, every multiple of the
+// step between any two instants that it separates: the multiple at or below the wall time of `t` for the
+// last time at or before `t`, or else (after a backward jump) a later multiple. All such moments lie within
+// REACH of the multiple itself, so only that window has to be searched, however long the step.
+
+/// The last moment at or before `t` at which the wall clock shows or leaps over a multiple of `step`.
+fn clock_floor(step: Micros, zone: &dyn Zone, t: Micros) -> Micros {
+    let multiple = floor_to(zone.wall(t), step);
+    [multiple + step, multiple]
+        .into_iter()
+        .find_map(|near| last_mark(step, zone, near - REACH, t.min(near + REACH)))
+        .unwrap_or(multiple)
+}
+
+/// The first moment after `t` at which the wall clock shows or leaps over a multiple of `step`.
+fn clock_next(step: Micros, zone: &dyn Zone, t: Micros) -> Micros {
+    let multiple = floor_to(zone.wall(t), step);
+    [multiple, multiple + step]
+        .into_iter()
+        .find_map(|near| first_mark(step, zone, t.max(near - REACH), near + REACH))
+        .unwrap_or(multiple + step)
+}
+
+/// The last mark in `(after, until]`.
+fn last_mark(step: Micros, zone: &dyn Zone, after: Micros, until: Micros) -> Option<Micros> {
+    segments(zone, after, until).filter_map(|segment| segment.last_mark(step)).last()
+}
+
+/// The first mark in `(after, until]`.
+fn first_mark(step: Micros, zone: &dyn Zone, after: Micros, until: Micros) -> Option<Micros> {
+    segments(zone, after, until).find_map(|segment| segment.first_mark(step))
+}
+
+/// Instants from `first` to `last`, both included, in which the offset stays the same.
+struct Segment {
+    first: Micros,
+    last: Micros,
+    offset: Micros,
+    /// The wall time that would have been shown at `first` but for the jump there.
+    wall_before: Micros,
+}
+
+impl Segment {
+    fn first_mark(&self, step: Micros) -> Option<Micros> {
+        let wall = self.first + self.offset;
+        if floor_to(wall, step) >= self.wall_before.min(wall) {
+            return Some(self.first).filter(|mark| *mark <= self.last);
+        }
+        let mark = floor_to(wall, step) + step - self.offset;
+        Some(mark).filter(|mark| *mark <= self.last)
+    }
+
+    fn last_mark(&self, step: Micros) -> Option<Micros> {
+        let first = self.first_mark(step)?;
+        // The jump's own mark need not be a multiple, so the last multiple may lie before it.
+        Some(first.max(floor_to(self.last + self.offset, step) - self.offset))
+    }
+}
+
+/// The segments of `(after, until]`, in order.
+fn segments(zone: &dyn Zone, after: Micros, until: Micros) -> impl Iterator<Item = Segment> {
+    let mut first = after + 1;
+    let mut offset_before = zone.offset_at(after);
+    std::iter::from_fn(move || {
+        if first > until {
+            return None;
+        }
+        let offset = zone.offset_at(first);
+        let change = zone.next_change(first);
+        let last = change.map_or(until, |change| until.min(change - 1));
+        let segment = Segment { first, last, offset, wall_before: first + offset_before };
+        offset_before = offset;
+        first = last + 1;
+        Some(segment)
+    })
+}
+
+/// The last multiple of `step` at or before `value`.
+fn floor_to(value: i128, step: i128) -> i128 {
+    value.div_euclid(step) * step
+}
+
+#[cfg(test)]
+mod tests;

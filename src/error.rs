@@ -1,0 +1,263 @@
+//! One error type: what happened, with its SQLSTATE, message, detail and hint.
+//!
+//! Messages follow PostgreSQL's style guide (chapter "Error Message Style Guide"): lower case, names
+//! quoted, no full stop; details and hints are sentences.
+
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+
+use crate::pg::ident;
+use crate::pg::subtransaction::SqlError;
+
+/// What can go wrong, in users' terms. Names are already readable: `public.bets`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("relation with OID {oid} does not exist")]
+    NoSuchRelation { oid: u32 },
+    #[error("{} is not a partitioned table", quoted(relation))]
+    NotPartitioned { relation: String, plain_table: bool },
+    #[error("{} is partitioned by {strategy}, not by range", quoted(relation))]
+    NotByRange { relation: String, strategy: &'static str },
+    #[error("{} is a temporary table", quoted(relation))]
+    Temporary { relation: String },
+    #[error("partition key of {} has {columns} columns", quoted(relation))]
+    MultiColumnKey { relation: String, columns: i16 },
+    #[error("partition key of {} is an expression", quoted(relation))]
+    ExpressionKey { relation: String },
+    #[error(
+        "partition key of {} has type {key_type}, which pg_steward cannot read",
+        quoted(relation)
+    )]
+    UnsupportedKeyType { relation: String, key_type: String },
+    #[error("invalid {argument} for {}: {problem}", quoted(relation))]
+    InvalidArgument { relation: String, argument: &'static str, problem: String, hint: String },
+    #[error("argument {argument} must not be NULL")]
+    NullArgument { argument: &'static str },
+    #[error("time zone \"{name}\" not recognized")]
+    UnknownTimeZone { name: String },
+    #[error("must be owner of table {relation}")]
+    NotOwner { relation: String, owner: String },
+    #[error(
+        "template {} belongs to {template_owner}, not to the owner of {}",
+        quoted(template),
+        quoted(relation)
+    )]
+    TemplateOwner { relation: String, template: String, template_owner: String, owner: String },
+    #[error("template {} is not an ordinary table", quoted(template))]
+    TemplateKind { template: String },
+    #[error("{} is already managed by pg_steward", quoted(relation))]
+    AlreadyManaged { relation: String },
+    #[error("{} is not managed by pg_steward", quoted(relation))]
+    NotManaged { relation: String },
+    #[error("job {job_id} does not exist")]
+    NoSuchJob { job_id: i64 },
+    #[error("cannot execute {action} on a standby")]
+    OnStandby { action: &'static str },
+    #[error("{procedure} cannot run inside a transaction block")]
+    InTransactionBlock { procedure: &'static str },
+    #[error(
+        "{rows} row(s) of {} belong into the new partition {partition}",
+        quoted(default_partition)
+    )]
+    RowsInDefault { default_partition: String, partition: String, rows: i64 },
+    #[error("{} lacks more than {most} partitions from {from} on", quoted(relation))]
+    TooManyMissed { relation: String, from: String, most: usize },
+    #[error(
+        "could not lock {}, or a table that goes with it, within {milliseconds} ms",
+        quoted(relation)
+    )]
+    LockNotHad { relation: String, milliseconds: i32 },
+    #[error("{failed} of {steps} steps failed; the first: {first}")]
+    StepsFailed { failed: usize, steps: usize, first: Box<Error> },
+    #[error("{failed} of {jobs} jobs failed; the first: {first}")]
+    JobsFailed { failed: usize, jobs: usize, first: Box<Error> },
+    #[error("{}", .0.message)]
+    Sql(SqlError),
+    #[error("internal query failed: {message}")]
+    Query { message: String },
+    #[error("internal query gave NULL in column {column}")]
+    UnexpectedNull { column: usize },
+}
+
+/// A relation's name as messages show it: in quotes, unless it carries SQL's own.
+fn quoted(name: &str) -> String {
+    if name.contains('"') { name.to_owned() } else { format!("\"{name}\"") }
+}
+
+/// Everything fallible here returns this.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The SQLSTATE a client sees and `job_runs.sqlstate` holds.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::NoSuchRelation { .. } => Code::ERRCODE_UNDEFINED_TABLE,
+            Self::NotPartitioned { .. }
+            | Self::Temporary { .. }
+            | Self::NotByRange { .. }
+            | Self::TemplateKind { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::MultiColumnKey { .. } | Self::ExpressionKey { .. } | Self::OnStandby { .. } => {
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::UnsupportedKeyType { .. }
+            | Self::InvalidArgument { .. }
+            | Self::UnknownTimeZone { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotOwner { .. } | Self::TemplateOwner { .. } => {
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
+            Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
+            Self::NotManaged { .. } | Self::NoSuchJob { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Self::TooManyMissed { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
+            Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
+            Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.code(),
+            Self::Sql(error) => error.code,
+            Self::Query { .. } | Self::UnexpectedNull { .. } => Code::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    /// The five characters of [`Error::code`].
+    pub(crate) fn sqlstate(&self) -> String {
+        // MAKE_SQLSTATE of src/include/utils/elog.h: six bits a character, the first lowest.
+        let packed = self.code() as i32;
+        (0..5).map(|place| char::from((((packed >> (6 * place)) & 0x3f) as u8) + b'0')).collect()
+    }
+
+    /// Whether somebody asked us to stop: a cancel or a statement timeout.
+    pub(crate) fn is_cancel(&self) -> bool {
+        self.code() == Code::ERRCODE_QUERY_CANCELED
+    }
+
+    /// Whether trying again soon may help: a lock not had in time, or a deadlock broken.
+    pub(crate) fn is_lock_trouble(&self) -> bool {
+        matches!(
+            self.code(),
+            Code::ERRCODE_LOCK_NOT_AVAILABLE | Code::ERRCODE_T_R_DEADLOCK_DETECTED
+        )
+    }
+
+    /// Says on what a lock was not had; the server's own message does not.
+    pub(crate) fn naming_lock(self, relation: &str, milliseconds: i32) -> Self {
+        match self.code() {
+            Code::ERRCODE_LOCK_NOT_AVAILABLE => {
+                Self::LockNotHad { relation: relation.to_owned(), milliseconds }
+            }
+            _ => self,
+        }
+    }
+
+    /// Facts that help, beside the message.
+    pub(crate) fn detail(&self) -> Option<String> {
+        match self {
+            Self::NotOwner { relation, owner } => {
+                Some(format!("Table {relation} belongs to {owner}."))
+            }
+            Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.detail(),
+            Self::Sql(error) => error.detail.clone(),
+            _ => None,
+        }
+    }
+
+    /// The way out.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotPartitioned { relation, plain_table: true } => Some(format!(
+                "Make it partitioned first: CREATE TABLE … (LIKE {relation} INCLUDING ALL) \
+                 PARTITION BY RANGE (…), then move the rows and swap the names."
+            )),
+            Self::NotPartitioned { .. } => {
+                Some("Name a table that was created with PARTITION BY RANGE.".into())
+            }
+            Self::Temporary { .. } => {
+                Some("Background workers cannot see another session's temporary tables.".into())
+            }
+            Self::NotByRange { .. } => {
+                Some("manage_range() needs a table created with PARTITION BY RANGE.".into())
+            }
+            Self::MultiColumnKey { .. } | Self::ExpressionKey { .. } => Some(
+                "Partition by one column that holds the time or the number, for example \
+                 PARTITION BY RANGE (created_at)."
+                    .into(),
+            ),
+            Self::UnsupportedKeyType { .. } => Some(
+                "Use timestamptz, timestamp, date, smallint, integer, bigint or numeric, or \
+                 uuid, text or bytea with key_encoding 'uuidv7' or 'ulid'."
+                    .into(),
+            ),
+            Self::InvalidArgument { hint, .. } => Some(hint.clone()),
+            Self::UnknownTimeZone { .. } => Some(
+                "Use a name of pg_timezone_names, for example 'Europe/Madrid' or 'UTC'.".into(),
+            ),
+            Self::NotOwner { owner, .. } => {
+                Some(format!("Call it as {owner}, or as a member of that role."))
+            }
+            Self::TemplateOwner { template, owner, .. } => {
+                Some(format!("ALTER TABLE {template} OWNER TO {owner};"))
+            }
+            Self::TemplateKind { .. } => {
+                Some("Make one with CREATE TABLE … (LIKE the parent).".into())
+            }
+            Self::AlreadyManaged { relation } => {
+                let parent = ident::literal(relation);
+                Some(format!(
+                    "Change its policy with steward.alter_range({parent}, …), or call \
+                     steward.unmanage({parent}) first."
+                ))
+            }
+            Self::NotManaged { relation } => {
+                Some(format!("Call steward.manage_range({}) first.", ident::literal(relation)))
+            }
+            Self::NullArgument { .. } => {
+                Some("Give it a value, or leave it out where it has a default.".into())
+            }
+            Self::LockNotHad { .. } => Some(
+                "Try again when the sessions that hold it are done (see pg_locks), or raise \
+                 pg_steward.lock_timeout."
+                    .into(),
+            ),
+            Self::NoSuchJob { .. } => Some("SELECT job_id, target FROM steward.jobs;".into()),
+            Self::OnStandby { .. } => Some("Call it on the primary.".into()),
+            Self::InTransactionBlock { .. } => Some(
+                "It commits after each step: call it outside BEGIN … COMMIT and outside functions."
+                    .into(),
+            ),
+            Self::TooManyMissed { .. } => Some(
+                "Those behind the current period are not made. Choose a longer \
+                 partition_interval or a later start_at, or make one partition by hand that ends \
+                 where yours should begin."
+                    .into(),
+            ),
+            Self::RowsInDefault { default_partition, .. } => Some(format!(
+                "Move these rows out of {default_partition}; the partition is made at the next run."
+            )),
+            Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.hint(),
+            Self::Sql(error) => error.hint.clone(),
+            Self::NoSuchRelation { .. } => {
+                Some("It was dropped meanwhile, or never was: pg_class has no such oid.".into())
+            }
+            Self::Query { .. } | Self::UnexpectedNull { .. } => None,
+        }
+    }
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Query { message: error.to_string() }
+    }
+}
+
+impl From<Error> for ErrorReport {
+    #[track_caller]
+    fn from(error: Error) -> Self {
+        let mut report = Self::new(error.code(), error.to_string(), "pg_steward");
+        if let Some(detail) = error.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint() {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}

@@ -1,0 +1,333 @@
+//! The tables `steward.job` and `steward.job_run`. All of it runs as steward.
+
+use pgrx::JsonB;
+use pgrx::datum::TimestampWithTimeZone;
+
+use crate::error::{Error, Result};
+use crate::pg::{Oid, clock, locks::TargetLock, query, signals};
+
+/// What a run needs to know of its job.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// `steward.jobs.job_id`.
+    pub(crate) job_id: i64,
+    /// What it does: `partition`.
+    pub(crate) kind: String,
+    /// What it does it to.
+    pub(crate) target: Oid,
+    /// When it was due, in microseconds since 2000-01-01 UTC.
+    pub(crate) due_at: i64,
+    /// `next_run_at` as we last saw or set it: another value later is somebody else's.
+    pub(crate) noted_next_run_at: i64,
+    /// Failures in a row before this run.
+    pub(crate) failures: u32,
+}
+
+/// A constant query for what a [`Job`] holds.
+macro_rules! jobs_sql {
+    ($($condition:tt)*) => {
+        concat!(
+            "SELECT j.job_id, j.kind, j.target::pg_catalog.oid, j.next_run_at,
+                    j.consecutive_failures
+               FROM steward.job j ",
+            $($condition)*
+        )
+    };
+}
+
+fn job(row: &query::Row<'_>) -> Result<Job> {
+    Ok(Job {
+        job_id: row.required(1)?,
+        kind: row.required(2)?,
+        target: row.required(3)?,
+        due_at: row.required::<TimestampWithTimeZone>(4)?.into_inner(),
+        noted_next_run_at: row.required::<TimestampWithTimeZone>(4)?.into_inner(),
+        failures: row.required::<i32>(5)?.unsigned_abs(),
+    })
+}
+
+/// Makes the job of a policy, due at once.
+pub(crate) fn create(kind: &str, target: Oid) -> Result<i64> {
+    let ids = query::changed_rows(
+        "INSERT INTO steward.job (kind, target) VALUES ($1, $2) RETURNING job_id",
+        &[kind.into(), target.into()],
+        |row| row.required(1),
+    )?;
+    ids.first().copied().ok_or(Error::UnexpectedNull { column: 1 })
+}
+
+/// Forgets the job of a policy; its history stays until it is trimmed.
+pub(crate) fn delete(target: Oid) -> Result<()> {
+    query::change("DELETE FROM steward.job WHERE target = $1", &[target.into()]).map(|_| ())
+}
+
+/// The job of one table or view.
+pub(crate) fn find_by_target(target: Oid) -> Result<Option<Job>> {
+    query::optional(jobs_sql!("WHERE j.target = $1"), &[target.into()], job)
+}
+
+/// A job by its number.
+pub(crate) fn find(job_id: i64) -> Result<Job> {
+    query::optional(jobs_sql!("WHERE j.job_id = $1"), &[job_id.into()], job)?
+        .ok_or(Error::NoSuchJob { job_id })
+}
+
+/// What makes a job due at $1: it is not being run.
+macro_rules! due_sql {
+    ($rest:literal) => {
+        jobs_sql!(
+            "WHERE j.enabled AND j.next_run_at <= $1
+               AND NOT EXISTS (SELECT FROM steward.job_run r
+                                WHERE r.target = j.target AND r.status = 'running') ",
+            $rest
+        )
+    };
+}
+
+/// The jobs that are due and not being run, most urgent first.
+pub(crate) fn due(now: i64) -> Result<Vec<Job>> {
+    query::rows(
+        due_sql!("ORDER BY j.priority DESC, j.next_run_at, j.job_id"),
+        &[clock::timestamp(now)?.into()],
+        job,
+    )
+}
+
+/// Takes a due job for a run by a worker whose lock on the target the caller holds. Crash first:
+/// the run is logged and the job put off as if it had already failed, so that one which takes the
+/// server down with it backs off like any other. None: somebody else was faster, or has the row
+/// locked and is changing it.
+pub(crate) fn claim(job_id: i64, now: i64, if_it_crashes: i64) -> Result<Option<(Job, i64)>> {
+    let taken = query::changed_rows(
+        due_sql!("AND j.job_id = $2 FOR NO KEY UPDATE SKIP LOCKED"),
+        &[clock::timestamp(now)?.into(), job_id.into()],
+        job,
+    )?;
+    let Some(mut job) = taken.into_iter().next() else { return Ok(None) };
+    reschedule(&job, if_it_crashes, job.failures.saturating_add(1))?;
+    job.noted_next_run_at = if_it_crashes;
+    let run_id = start_run(&job, Some(job.due_at))?;
+    Ok(Some((job, run_id)))
+}
+
+/// The jobs of one kind whose target belongs to `caller`, or to nobody because it is gone.
+pub(crate) fn owned(kind: &str, caller: Oid) -> Result<Vec<Job>> {
+    query::rows(
+        jobs_sql!(
+            "LEFT JOIN pg_catalog.pg_class c ON c.oid = j.target
+              WHERE j.kind = $1
+                AND (c.oid IS NULL OR pg_catalog.pg_has_role($2, c.relowner, 'USAGE'))
+              ORDER BY j.job_id"
+        ),
+        &[kind.into(), caller.into()],
+        job,
+    )
+}
+
+/// When the next job is due; None when there is no enabled job.
+pub(crate) fn next_due_at() -> Result<Option<i64>> {
+    query::one(
+        "SELECT pg_catalog.min(j.next_run_at) FROM steward.job j WHERE j.enabled",
+        &[],
+        |row| Ok(row.optional::<TimestampWithTimeZone>(1)?.map(|at| at.into_inner())),
+    )
+}
+
+/// Makes a job due now, for its policy has changed.
+pub(crate) fn make_due(target: Oid) -> Result<()> {
+    query::change(
+        "UPDATE steward.job SET next_run_at = pg_catalog.clock_timestamp(), consecutive_failures = 0
+          WHERE target = $1",
+        &[target.into()],
+    )
+    .map(|_| ())
+}
+
+/// Switches a job on or off; switching on forgets past failures and makes it due.
+pub(super) fn set_enabled(job_id: i64, enabled: bool) -> Result<()> {
+    query::change(
+        "UPDATE steward.job
+            SET enabled = $2,
+                consecutive_failures = CASE WHEN $2 THEN 0 ELSE consecutive_failures END,
+                next_run_at = CASE WHEN $2 AND NOT enabled
+                                   THEN LEAST(next_run_at, pg_catalog.clock_timestamp())
+                                   ELSE next_run_at END
+          WHERE job_id = $1",
+        &[job_id.into(), enabled.into()],
+    )
+    .map(|_| ())
+}
+
+/// How many runs are in progress in this database.
+pub(crate) fn running() -> Result<i64> {
+    query::one(
+        "SELECT pg_catalog.count(*) FROM steward.job_run r WHERE r.status = 'running'",
+        &[],
+        |row| row.required(1),
+    )
+}
+
+/// The processes that run a job now.
+pub(super) fn running_pids(job_id: i64) -> Result<Vec<i32>> {
+    query::rows(
+        "SELECT r.pid FROM steward.job_run r WHERE r.job_id = $1 AND r.status = 'running'",
+        &[job_id.into()],
+        |row| row.required(1),
+    )
+}
+
+/// Logs that a run has begun, before it does anything. The caller holds the target's lock, so what
+/// still says `running` was left by a crash and is closed as such.
+pub(crate) fn start_run(job: &Job, scheduled_at: Option<i64>) -> Result<i64> {
+    close_crashed(job.target)?;
+    let scheduled_at = scheduled_at.map(clock::timestamp).transpose()?;
+    let ids = query::changed_rows(
+        "INSERT INTO steward.job_run
+                (job_id, kind, target, target_name, status, scheduled_at, started_at, pid)
+         VALUES ($1, $2, $3::pg_catalog.oid, $3::pg_catalog.regclass::pg_catalog.text, 'running',
+                 $4, pg_catalog.clock_timestamp(), $5)
+         RETURNING run_id",
+        &[
+            job.job_id.into(),
+            job.kind.as_str().into(),
+            job.target.into(),
+            scheduled_at.into(),
+            signals::my_pid().into(),
+        ],
+        |row| row.required(1),
+    )?;
+    ids.first().copied().ok_or(Error::UnexpectedNull { column: 1 })
+}
+
+/// Logs a run by hand that looked, at `looked_at`, and found nothing to do.
+pub(crate) fn record_idle_run(job: &Job, looked_at: i64, detail: JsonB) -> Result<()> {
+    query::change(
+        "INSERT INTO steward.job_run
+                (job_id, kind, target, target_name, status, started_at, finished_at, detail, pid)
+         VALUES ($1, $2, $3::pg_catalog.oid, $3::pg_catalog.regclass::pg_catalog.text, 'succeeded',
+                 $4, pg_catalog.clock_timestamp(), $5, $6)",
+        &[
+            job.job_id.into(),
+            job.kind.as_str().into(),
+            job.target.into(),
+            clock::timestamp(looked_at)?.into(),
+            detail.into(),
+            signals::my_pid().into(),
+        ],
+    )
+    .map(|_| ())
+}
+
+/// Logs how a run ended.
+pub(crate) fn finish_run(
+    run_id: i64,
+    status: &str,
+    error: Option<&Error>,
+    detail: JsonB,
+) -> Result<()> {
+    query::change(
+        "UPDATE steward.job_run
+            SET status = $2, finished_at = pg_catalog.clock_timestamp(), sqlstate = $3,
+                error_message = $4, detail = $5
+          WHERE run_id = $1",
+        &[
+            run_id.into(),
+            status.into(),
+            error.map(Error::sqlstate).into(),
+            error.map(Error::to_string).into(),
+            detail.into(),
+        ],
+    )
+    .map(|_| ())
+}
+
+/// Notes when the job runs next. An earlier time that somebody set meanwhile (a changed policy)
+/// is kept. Writes nothing where nothing changes; says whether something did.
+pub(crate) fn reschedule(job: &Job, next_run_at: i64, failures: u32) -> Result<bool> {
+    query::change(
+        "UPDATE steward.job
+            SET next_run_at = CASE WHEN next_run_at = $4 THEN $2 ELSE LEAST(next_run_at, $2) END,
+                consecutive_failures = $3
+          WHERE job_id = $1
+            AND (consecutive_failures <> $3
+                 OR next_run_at <> CASE WHEN next_run_at = $4 THEN $2
+                                        ELSE LEAST(next_run_at, $2) END)",
+        &[
+            job.job_id.into(),
+            clock::timestamp(next_run_at)?.into(),
+            i32::try_from(failures).unwrap_or(i32::MAX).into(),
+            clock::timestamp(job.noted_next_run_at)?.into(),
+        ],
+    )
+    .map(|rows| rows > 0)
+}
+
+/// Closes the runs of a target that nobody runs any more; the caller holds its lock.
+fn close_crashed(target: Oid) -> Result<usize> {
+    let closed = query::changed_rows(
+        "UPDATE steward.job_run
+            SET status = 'crashed', finished_at = pg_catalog.clock_timestamp(),
+                error_message = 'the process that ran it ended without a word'
+          WHERE target = $1 AND status = 'running'
+         RETURNING run_id",
+        &[target.into()],
+        |row| row.required::<i64>(1),
+    )?;
+    Ok(closed.len())
+}
+
+/// Closes what a crash, a restart or a promotion left open in this database.
+pub(crate) fn close_abandoned_runs() -> Result<()> {
+    let open = query::rows(
+        "SELECT DISTINCT r.target::pg_catalog.oid FROM steward.job_run r
+          WHERE r.status = 'running'",
+        &[],
+        |row| row.required::<Oid>(1),
+    )?;
+    let registry = registry()?;
+    for target in open {
+        if let Some(_lock) = TargetLock::try_take(registry, target) {
+            close_crashed(target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The relation whose OID, with the target's, names the lock of a run: `steward.job`.
+pub(crate) fn registry() -> Result<Oid> {
+    query::one("SELECT 'steward.job'::pg_catalog.regclass::pg_catalog.oid", &[], |row| {
+        row.required(1)
+    })
+}
+
+/// Keeps runs of a target away until the current transaction ends; waits for one in progress under
+/// the lock_timeout in force.
+pub(crate) fn keep_runs_away(target: Oid) -> Result<()> {
+    let registry = registry()?;
+    TargetLock::hold_in_transaction(registry, target);
+    Ok(())
+}
+
+/// Removes finished runs older than `minutes`, but never a job's last one.
+pub(crate) fn trim_history(minutes: i32) -> Result<usize> {
+    let removed = query::changed_rows(
+        "DELETE FROM steward.job_run r
+          WHERE r.finished_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(mins => $1)
+            AND EXISTS (SELECT FROM steward.job_run later
+                         WHERE later.job_id = r.job_id AND later.run_id > r.run_id)
+         RETURNING r.run_id",
+        &[minutes.into()],
+        |row| row.required::<i64>(1),
+    )?;
+    Ok(removed.len())
+}
+
+/// The owner of a job's target, and its name; None when the target is gone.
+pub(crate) fn target_owner(target: Oid) -> Result<Option<(Oid, String)>> {
+    query::optional(
+        "SELECT c.relowner, c.oid::pg_catalog.regclass::pg_catalog.text
+           FROM pg_catalog.pg_class c WHERE c.oid = $1",
+        &[target.into()],
+        |row| Ok((row.required(1)?, row.required(2)?)),
+    )
+}

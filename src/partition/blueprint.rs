@@ -1,0 +1,316 @@
+//! How a new partition is made like its parent (architecture.md, rule 7).
+//!
+//! `CREATE TABLE … (LIKE …)` copies columns with their storage and compression, defaults, generated
+//! columns, CHECK constraints, extended statistics and comments; `ATTACH PARTITION` adds indexes,
+//! keys, foreign keys and row triggers (src/backend/commands/tablecmds.c, ATExecAttachPartition).
+//! Here is the rest.
+
+mod columns;
+mod indexes;
+
+use columns::Statistics;
+use indexes::{Index, ReplicaIdentity};
+
+use super::catalog::Parent;
+use crate::calendar::Name;
+use crate::error::Result;
+use crate::pg::ident::{self, Qualified};
+use crate::pg::{Oid, query};
+
+/// What every partition of one set has in common; read once a plan.
+pub(super) struct Blueprint {
+    parent: Qualified,
+    unlogged: bool,
+    access_method: Option<String>,
+    /// `name = 'value'` each.
+    storage: Vec<String>,
+    tablespace: Option<String>,
+    /// `ALTER COLUMN …` each.
+    columns: Vec<String>,
+    /// Roles that default privileges would let in, quoted.
+    uninvited: Vec<String>,
+    /// Those that LIKE does not copy.
+    statistics: Vec<Statistics>,
+    /// Keys and indexes that only the template has.
+    indexes: Vec<Index>,
+    /// `GRANT` privileges and grantee of the template.
+    grants: Vec<Grant>,
+    replica_identity: ReplicaIdentity,
+    /// The default partition and what lies below it.
+    default_partition: Vec<String>,
+    /// Tables that the parent's foreign keys point to, or whose foreign keys point to it.
+    foreign: Vec<String>,
+    /// Whether one of its foreign keys points to itself.
+    references_itself: bool,
+    /// Said in the step's reason.
+    pub(super) remark: Option<&'static str>,
+}
+
+struct Grant {
+    privilege: String,
+    grantee: String,
+    grantable: bool,
+}
+
+impl Blueprint {
+    /// Reads what the parent, its newest partition and the template give.
+    pub(super) fn read(
+        parent: &Parent,
+        newest: Option<Oid>,
+        template: Option<Oid>,
+    ) -> Result<Self> {
+        let (template, remark) = usable_template(parent, template)?;
+        // The template, else the newest sibling, says what a parent cannot.
+        let (unlogged, storage, model_access_method) = match template.or(newest) {
+            Some(model) => physical(model)?,
+            None => (false, Vec::new(), None),
+        };
+        let own_access_method = access_method_of_parent(parent.oid)?;
+        Ok(Self {
+            parent: parent.name.clone(),
+            unlogged,
+            access_method: own_access_method
+                .or(template.and(model_access_method))
+                .map(|name| ident::name(&name)),
+            storage,
+            tablespace: tablespace(parent.oid)?,
+            columns: columns::actions(parent.oid)?,
+            statistics: columns::statistics(parent.oid)?,
+            uninvited: uninvited(parent)?,
+            indexes: template
+                .map_or(Ok(Vec::new()), |template| indexes::of_template(template, parent.oid))?,
+            grants: template.map_or(Ok(Vec::new()), grants)?,
+            replica_identity: indexes::replica_identity(parent.oid)?,
+            default_partition: tables(DEFAULT_SQL, parent.oid)?,
+            foreign: tables(FOREIGN_SQL, parent.oid)?,
+            references_itself: references_itself(parent.oid)?,
+            remark,
+        })
+    }
+
+    /// The statements that make and attach one partition; `bound` is what follows its name in
+    /// ATTACH PARTITION. `free_name` picks a name that is not taken in the schema.
+    pub(super) fn statements(
+        &self,
+        partition: &Qualified,
+        bound: &str,
+        mut free_name: impl FnMut(&Name) -> Result<String>,
+    ) -> Result<Vec<String>> {
+        let mut statements = vec![self.create(partition)];
+        let mut name = |suffix: &str| free_name(&Name::new(&partition.name, suffix.into()));
+        for column in &self.columns {
+            statements.push(format!("ALTER TABLE {partition} {column}"));
+        }
+        for one in &self.statistics {
+            statements.extend(one.statements(partition, &name("_stat")?));
+        }
+        for index in &self.indexes {
+            statements.extend(index.statements(partition, &name(index.suffix())?));
+        }
+        let identity = match &self.replica_identity {
+            ReplicaIdentity::Default => None,
+            ReplicaIdentity::Full => Some("FULL".to_owned()),
+            ReplicaIdentity::Nothing => Some("NOTHING".to_owned()),
+            ReplicaIdentity::Index(index) => {
+                let name = name(index.suffix())?;
+                statements.extend(index.statements(partition, &name));
+                Some(format!("USING INDEX {}", ident::name(&name)))
+            }
+        };
+        if !self.uninvited.is_empty() {
+            statements
+                .push(format!("REVOKE ALL ON {partition} FROM {}", self.uninvited.join(", ")));
+        }
+        for grant in &self.grants {
+            let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+            statements.push(format!(
+                "GRANT {} ON {partition} TO {}{option}",
+                grant.privilege, grant.grantee
+            ));
+        }
+        statements
+            .push(format!("ALTER TABLE {} ATTACH PARTITION {partition} {bound}", self.parent));
+        if let Some(identity) = identity {
+            statements.push(format!("ALTER TABLE {partition} REPLICA IDENTITY {identity}"));
+        }
+        Ok(statements)
+    }
+
+    fn create(&self, partition: &Qualified) -> String {
+        let unlogged = if self.unlogged { "UNLOGGED " } else { "" };
+        let mut sql = format!(
+            "CREATE {unlogged}TABLE {partition} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY{})",
+            self.parent,
+            if self.statistics.is_empty() { "" } else { " EXCLUDING STATISTICS" }
+        );
+        if let Some(method) = &self.access_method {
+            sql.push_str(&format!(" USING {method}"));
+        }
+        if !self.storage.is_empty() {
+            sql.push_str(&format!(" WITH ({})", self.storage.join(", ")));
+        }
+        if let Some(tablespace) = &self.tablespace {
+            sql.push_str(&format!(" TABLESPACE {tablespace}"));
+        }
+        sql
+    }
+
+    /// What the statements lock, the parent's lock first (documentation chapter "Explicit Locking"
+    /// and ALTER TABLE's page).
+    pub(super) fn locks(&self) -> String {
+        // A key into itself makes the parent a referenced table: CloneForeignKeyConstraints
+        // (src/backend/commands/tablecmds.c).
+        let mode = match self.references_itself {
+            true => "SHARE ROW EXCLUSIVE",
+            false => "SHARE UPDATE EXCLUSIVE",
+        };
+        let mut locks = format!("{mode} on {}", self.parent);
+        for table in &self.default_partition {
+            locks.push_str(&format!(", ACCESS EXCLUSIVE on {table}"));
+        }
+        for table in &self.foreign {
+            locks.push_str(&format!(", SHARE ROW EXCLUSIVE on {table}"));
+        }
+        locks
+    }
+}
+
+/// The template, unless it is gone or has been given to another owner, whose index expressions
+/// would then run with the rights of the set's owner; and a remark where it is passed over.
+fn usable_template(
+    parent: &Parent,
+    template: Option<Oid>,
+) -> Result<(Option<Oid>, Option<&'static str>)> {
+    let Some(oid) = template else { return Ok((None, None)) };
+    let owner = query::optional(
+        "SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1",
+        &[oid.into()],
+        |row| row.required::<Oid>(1),
+    )?;
+    Ok(match owner {
+        Some(owner) if owner == parent.owner => (template, None),
+        Some(_) => (None, Some("its template belongs to another role, so it is made without one")),
+        None => (None, Some("its template is gone, so it is made without one")),
+    })
+}
+
+/// Persistence, storage parameters (the toast table's too) and access method of a plain table.
+fn physical(table: Oid) -> Result<(bool, Vec<String>, Option<String>)> {
+    let facts = query::optional(
+        "SELECT c.relpersistence = 'u', am.amname::pg_catalog.text, c.reloptions, t.reloptions
+           FROM pg_catalog.pg_class c
+           LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+           LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
+          WHERE c.oid = $1",
+        &[table.into()],
+        |row| {
+            let own = row.optional::<Vec<String>>(3)?.unwrap_or_default();
+            let toast = row.optional::<Vec<String>>(4)?.unwrap_or_default();
+            let storage = own
+                .iter()
+                .filter(|option| !option.starts_with("pg_"))
+                .map(|option| storage_option("", option))
+                .chain(toast.iter().map(|option| storage_option("toast.", option)))
+                .collect();
+            Ok((row.required(1)?, storage, row.optional(2)?))
+        },
+    )?;
+    Ok(facts.unwrap_or((false, Vec::new(), None)))
+}
+
+/// `fillfactor=70` as `fillfactor = '70'`.
+fn storage_option(namespace: &str, option: &str) -> String {
+    let (name, value) = option.split_once('=').unwrap_or((option, "true"));
+    format!("{namespace}{} = {}", ident::name(name), ident::literal(value))
+}
+
+/// Since 17 a partitioned table can have an access method; before, relam is 0.
+fn access_method_of_parent(parent: Oid) -> Result<Option<String>> {
+    query::optional(
+        "SELECT am.amname::pg_catalog.text FROM pg_catalog.pg_class c
+           JOIN pg_catalog.pg_am am ON am.oid = c.relam WHERE c.oid = $1",
+        &[parent.into()],
+        |row| row.required(1),
+    )
+}
+
+fn tablespace(parent: Oid) -> Result<Option<String>> {
+    query::optional(
+        "SELECT t.spcname::pg_catalog.text FROM pg_catalog.pg_class c
+           JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = $1",
+        &[parent.into()],
+        |row| Ok(ident::name(&row.required::<String>(1)?)),
+    )
+}
+
+/// Whom ALTER DEFAULT PRIVILEGES lets into every new table of the owner. Access goes through the
+/// parent: a grant on a partition would walk round the parent's row security.
+fn uninvited(parent: &Parent) -> Result<Vec<String>> {
+    query::rows(
+        "SELECT DISTINCT CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
+                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(acl.grantee)) END
+           FROM pg_catalog.pg_default_acl d
+          CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) acl
+          WHERE d.defaclrole = $1 AND d.defaclobjtype = 'r' AND d.defaclnamespace IN (0, $2)
+            AND acl.grantee <> $1
+          ORDER BY 1",
+        &[parent.owner.into(), parent.schema_oid.into()],
+        |row| row.required(1),
+    )
+}
+
+/// What the template grants to others than its owner.
+fn grants(template: Oid) -> Result<Vec<Grant>> {
+    query::rows(
+        "SELECT acl.privilege_type,
+                CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
+                     ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(acl.grantee)) END,
+                acl.is_grantable
+           FROM pg_catalog.pg_class c CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) acl
+          WHERE c.oid = $1 AND acl.grantee <> c.relowner
+          ORDER BY 2, 1",
+        &[template.into()],
+        |row| {
+            Ok(Grant {
+                privilege: row.required(1)?,
+                grantee: row.required(2)?,
+                grantable: row.required(3)?,
+            })
+        },
+    )
+}
+
+/// The default partition, and where it is partitioned all that lies below.
+const DEFAULT_SQL: &str = "
+    SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+      FROM pg_catalog.pg_partitioned_table pt
+     CROSS JOIN LATERAL pg_catalog.pg_partition_tree(pt.partdefid) t
+      JOIN pg_catalog.pg_class c ON c.oid = t.relid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE pt.partrelid = $1 AND pt.partdefid <> 0 ORDER BY t.level, 1, 2";
+
+/// Tables that the parent's foreign keys point to, and those whose foreign keys point to it.
+const FOREIGN_SQL: &str = "
+    SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+      FROM pg_catalog.pg_constraint k
+      JOIN pg_catalog.pg_class c
+        ON c.oid = CASE WHEN k.conrelid = $1 THEN k.confrelid ELSE k.conrelid END
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE k.contype = 'f' AND k.conrelid <> k.confrelid
+       AND (k.conrelid = $1 OR k.confrelid = $1 AND k.conparentid = 0)
+     ORDER BY 1, 2";
+
+fn tables(sql: &'static str, parent: Oid) -> Result<Vec<String>> {
+    query::rows(sql, &[parent.into()], |row| {
+        Ok(Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?).to_string())
+    })
+}
+
+fn references_itself(parent: Oid) -> Result<bool> {
+    query::one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                         WHERE k.contype = 'f' AND k.conrelid = $1 AND k.confrelid = $1)",
+        &[parent.into()],
+        |row| row.required(1),
+    )
+}

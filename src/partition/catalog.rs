@@ -1,0 +1,242 @@
+//! The facts of a managed set: its policy row and what the server's catalogs say of its parent.
+
+use super::encoding::Encoding;
+use super::key::{Axis, Key, KeyType, RawKey};
+use super::plan::{Edge, Policy, Range};
+use crate::calendar::label::NameKind;
+use crate::calendar::{NameFormat, Zone};
+use crate::error::{Error, Result};
+use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
+use crate::pg::ident::{self, Qualified};
+use crate::pg::time_zone::ServerZone;
+use crate::pg::{Oid, query};
+
+/// A table that is partitioned by range on one column, managed or not.
+#[derive(Clone, Debug)]
+pub(super) struct Parent {
+    pub(super) oid: Oid,
+    pub(super) name: Qualified,
+    pub(super) owner: Oid,
+    pub(super) schema_oid: Oid,
+    /// The key column, unquoted.
+    pub(super) column: String,
+    pub(super) key_type_oid: Oid,
+    /// The key's type as SQL writes it.
+    pub(super) key_type_name: String,
+    pub(super) key_type: Option<KeyType>,
+}
+
+impl Parent {
+    /// For messages and hints.
+    pub(super) fn display(&self) -> String {
+        self.name.to_string()
+    }
+
+    /// The key column as SQL wants it.
+    pub(super) fn key_sql(&self) -> String {
+        ident::name(&self.column)
+    }
+}
+
+/// A managed set: parent, policy, zone.
+pub(super) struct Set {
+    pub(super) parent: Parent,
+    pub(super) policy: Policy,
+    pub(super) zone: ServerZone,
+    pub(super) name_format: Option<NameFormat>,
+    /// Whether a default partition is wanted.
+    pub(super) wants_default: bool,
+    /// The template, which may be gone by now.
+    pub(super) template: Option<Oid>,
+}
+
+const PARENT_SQL: &str = "
+    SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relowner, c.relnamespace,
+           c.relkind::pg_catalog.text, pt.partstrat::pg_catalog.text, pt.partnatts,
+           a.attname::pg_catalog.text, coalesce(nullif(t.typbasetype, 0), t.oid),
+           pg_catalog.format_type(a.atttypid, NULL), c.relpersistence = 't'
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_catalog.pg_partitioned_table pt ON pt.partrelid = c.oid
+      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = pt.partattrs[0]
+      LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+     WHERE c.oid = $1";
+
+/// Reads a table and makes sure that it is partitioned by range on one column. Errors say what else
+/// it is, or that it is not there.
+pub(super) fn parent(oid: Oid) -> Result<Parent> {
+    query::optional(PARENT_SQL, &[oid.into()], |row| {
+        let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
+        let (owner, schema_oid) = (row.required(3)?, row.required(4)?);
+        let relation = name.to_string();
+        match row.required::<String>(5)?.as_str() {
+            "p" => {}
+            kind => {
+                let plain_table = kind == "r";
+                return Err(Error::NotPartitioned { relation, plain_table });
+            }
+        }
+        if row.required(11)? {
+            return Err(Error::Temporary { relation });
+        }
+        match row.required::<String>(6)?.as_str() {
+            "r" => {}
+            "h" => return Err(Error::NotByRange { relation, strategy: "hash" }),
+            _ => return Err(Error::NotByRange { relation, strategy: "list" }),
+        }
+        let columns = row.required::<i16>(7)?;
+        if columns != 1 {
+            return Err(Error::MultiColumnKey { relation, columns });
+        }
+        let Some(column) = row.optional(8)? else {
+            return Err(Error::ExpressionKey { relation });
+        };
+        let key_type_oid = row.required(9)?;
+        Ok(Parent {
+            oid,
+            name,
+            owner,
+            schema_oid,
+            column,
+            key_type_oid,
+            key_type_name: row.required(10)?,
+            key_type: key_type(key_type_oid),
+        })
+    })?
+    .ok_or(Error::NoSuchRelation { oid: ident::oid_number(oid) })
+}
+
+fn key_type(oid: Oid) -> Option<KeyType> {
+    use pgrx::pg_sys;
+    match oid {
+        pg_sys::TIMESTAMPTZOID => Some(KeyType::Timestamptz),
+        pg_sys::TIMESTAMPOID => Some(KeyType::Timestamp),
+        pg_sys::DATEOID => Some(KeyType::Date),
+        pg_sys::INT2OID => Some(KeyType::SmallInt),
+        pg_sys::INT4OID => Some(KeyType::Integer),
+        pg_sys::INT8OID => Some(KeyType::BigInt),
+        pg_sys::NUMERICOID => Some(KeyType::Numeric),
+        pg_sys::UUIDOID => Some(KeyType::Uuid),
+        pg_sys::TEXTOID | pg_sys::VARCHAROID => Some(KeyType::Text),
+        pg_sys::BYTEAOID => Some(KeyType::Bytea),
+        _ => None,
+    }
+}
+
+impl Set {
+    /// Which names a set's name_format may use.
+    pub(super) fn name_kind(key: &Key) -> NameKind {
+        if key.axis() == Axis::Number { NameKind::Number } else { NameKind::Time }
+    }
+
+    /// An instant as a position on the axis of a time set.
+    pub(super) fn position_of(&self, at: i64) -> i128 {
+        match self.policy.key.axis() {
+            Axis::Wall => self.zone.wall(at.into()),
+            Axis::Instant | Axis::Number => at.into(),
+        }
+    }
+
+    /// A position of a time set as an instant.
+    pub(super) fn instant_of(&self, position: i128) -> i64 {
+        let instant = match self.policy.key.axis() {
+            Axis::Wall => self.zone.instant(position),
+            Axis::Instant | Axis::Number => position,
+        };
+        i64::try_from(instant).unwrap_or(i64::MAX)
+    }
+
+    /// Opens the set's bounds; None when the parent is gone.
+    pub(super) fn bounds(&self) -> Option<RangeBounds> {
+        RangeBounds::open(self.parent.oid, self.parent.key_type_oid)
+    }
+
+    /// What a bound in the catalog means on the set's axis.
+    pub(super) fn range(&self, raw: &RawRange) -> Result<Range> {
+        Ok(Range { lower: self.edge(&raw.lower)?, upper: self.edge(&raw.upper)? })
+    }
+
+    fn edge(&self, raw: &RawEdge) -> Result<Edge> {
+        match raw {
+            RawEdge::MinValue => Ok(Edge::MinValue),
+            RawEdge::MaxValue => Ok(Edge::MaxValue),
+            RawEdge::At { raw, literal } => {
+                let decode = |raw: &RawKey| self.policy.key.decode(raw);
+                let at = raw.as_ref().and_then(decode).ok_or_else(|| Error::InvalidArgument {
+                    relation: self.parent.display(),
+                    argument: "key_encoding",
+                    problem: format!("the existing bound '{literal}' cannot be read that way"),
+                    hint: "Detach the partition with that bound, or choose the key_encoding that \
+                           the keys really have."
+                        .into(),
+                })?;
+                Ok(Edge::At { at, literal: literal.clone() })
+            }
+        }
+    }
+
+    /// The ranges from `from` on, lowest first, and in any case the last one: what
+    /// [`super::plan::plan`] wants to know. Reads only those.
+    pub(super) fn tail(&self, bounds: &RangeBounds, from: i128) -> Result<Vec<Range>> {
+        let mut found = Vec::new();
+        for position in (0..bounds.positions()).rev() {
+            let Some(raw) = bounds.at(position) else { continue };
+            let range = self.range(&raw)?;
+            let behind = range.upper.position() < from;
+            found.push(range);
+            if behind {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
+/// Reads name and schema of relations.
+pub(super) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
+    query::rows(
+        "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.oid = ANY ($1)",
+        &[oids.to_vec().into()],
+        |row| {
+            Ok((
+                row.required(1)?,
+                Qualified::new(row.required::<String>(2)?, row.required::<String>(3)?),
+            ))
+        },
+    )
+}
+
+/// The name of one relation, if it is still there.
+pub(super) fn name(oid: Oid) -> Result<Option<Qualified>> {
+    Ok(names(&[oid])?.into_iter().next().map(|(_, name)| name))
+}
+
+/// Which of these names are taken in a schema: by a relation or a type (a table makes both), or by
+/// extended statistics.
+pub(super) fn taken(schema: Oid, candidates: Vec<String>) -> Result<Vec<String>> {
+    query::rows(
+        "SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c
+          WHERE c.relnamespace = $1 AND c.relname = ANY ($2::pg_catalog.name[])
+         UNION
+         SELECT t.typname::pg_catalog.text FROM pg_catalog.pg_type t
+          WHERE t.typnamespace = $1 AND t.typname = ANY ($2::pg_catalog.name[])
+         UNION
+         SELECT s.stxname::pg_catalog.text FROM pg_catalog.pg_statistic_ext s
+          WHERE s.stxnamespace = $1 AND s.stxname = ANY ($2::pg_catalog.name[])",
+        &[schema.into(), candidates.into()],
+        |row| row.required(1),
+    )
+}
+
+/// Parses a stored `key_encoding`.
+pub(super) fn encoding(text: Option<&str>, relation: &str) -> Result<Encoding> {
+    Encoding::parse(text).map_err(|error| Error::InvalidArgument {
+        relation: relation.to_owned(),
+        argument: "key_encoding",
+        problem: error.to_string(),
+        hint: error.hint().to_owned(),
+    })
+}

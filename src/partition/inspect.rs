@@ -1,0 +1,117 @@
+//! What the views show of a set, read from its bounds: `steward.range_partitions` and
+//! `steward.range_summary`.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::catalog::{self, Set};
+use super::{policy, steps};
+use crate::error::Result;
+use crate::pg::bounds::{RangeBounds, RawEdge};
+use crate::pg::{Oid, identity};
+
+/// A managed set with its bounds and where "now" is; None when it is gone, not managed, not the
+/// caller's to see, or locked by somebody.
+fn open(parent: Oid, at: i64) -> Result<Option<(Set, RangeBounds, i128)>> {
+    let Ok(parent) = catalog::parent(parent) else { return Ok(None) };
+    // Looking takes ACCESS SHARE on the table: not for strangers, and not by waiting, so that one
+    // locked set does not hang a view over all of them.
+    if !(identity::caller_is(parent.owner) || identity::caller_monitors())
+        || !RangeBounds::can_open_now(parent.oid)
+    {
+        return Ok(None);
+    }
+    let Some((request, _)) = policy::stored(parent.oid)? else { return Ok(None) };
+    let set = policy::interpret(parent, &request)?;
+    let Some(bounds) = set.bounds() else { return Ok(None) };
+    let position = steps::position(&set, &bounds, at)?;
+    Ok(Some((set, bounds, position)))
+}
+
+#[pg_extern(sql = false)]
+fn range_partitions(
+    parent: Oid,
+    at: TimestampWithTimeZone,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(partition, Oid),
+            name!(lower_bound, Option<String>),
+            name!(upper_bound, Option<String>),
+            name!(is_default, bool),
+            name!(state, &'static str),
+        ),
+    >,
+    ErrorReport,
+> {
+    let mut found = Vec::new();
+    if let Some((set, bounds, position)) = open(parent, at.into_inner())? {
+        for place in 0..bounds.positions() {
+            let Some(raw) = bounds.at(place) else { continue };
+            let range = set.range(&raw)?;
+            let state = if range.upper.position() <= position {
+                "past"
+            } else if range.lower.position() > position {
+                "future"
+            } else {
+                "current"
+            };
+            found.push((raw.oid, Some(text(&raw.lower)), Some(text(&raw.upper)), false, state));
+        }
+        if let Some(default) = bounds.default_partition() {
+            found.push((default, None, None, true, "default"));
+        }
+    }
+    Ok(TableIterator::new(found))
+}
+
+#[pg_extern(sql = false)]
+fn range_summary(
+    parent: Oid,
+    at: TimestampWithTimeZone,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(partitions, i64),
+            name!(covered_from, Option<String>),
+            name!(covered_until, Option<String>),
+            name!(default_partition, Option<Oid>),
+            name!(holes, Vec<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let mut found = Vec::new();
+    if let Some((_, bounds, _)) = open(parent, at.into_inner())? {
+        let mut partitions = 0;
+        let mut holes = Vec::new();
+        let (mut from, mut until): (Option<String>, Option<RawEdge>) = (None, None);
+        let mut hole = false;
+        for place in 0..bounds.positions() {
+            let Some(raw) = bounds.at(place) else {
+                hole = until.is_some();
+                continue;
+            };
+            if let Some(until) = until.as_ref().filter(|_| std::mem::take(&mut hole)) {
+                holes.push(format!("[{}, {})", text(until), text(&raw.lower)));
+            }
+            from.get_or_insert_with(|| text(&raw.lower));
+            until = Some(raw.upper);
+            partitions += 1;
+        }
+        found.push((partitions, from, until.as_ref().map(text), bounds.default_partition(), holes));
+    }
+    Ok(TableIterator::new(found))
+}
+
+/// An edge as SQL writes it.
+fn text(edge: &RawEdge) -> String {
+    match edge {
+        RawEdge::MinValue => "MINVALUE".into(),
+        RawEdge::At { literal, .. } => literal.clone(),
+        RawEdge::MaxValue => "MAXVALUE".into(),
+    }
+}

@@ -1,0 +1,292 @@
+//! What a set's owner asked for: validating it, storing it, reading it back.
+
+use pgrx::AnyNumeric;
+
+use super::catalog::{self, Parent, Set};
+use super::encoding::Encoding;
+use super::key::{Axis, Key, KeyError, KeyType, Width};
+use super::plan::Policy;
+use crate::calendar::label::NameKind;
+use crate::calendar::{NameFormat, Period, Zone};
+use crate::error::{Error, Result};
+use crate::pg::time_zone::ServerZone;
+use crate::pg::{Oid, identity, query, subtransaction};
+
+/// The arguments of manage_range as they were given, or as they are kept.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Request {
+    pub(super) partition_interval: String,
+    pub(super) premake: i32,
+    pub(super) time_zone: String,
+    pub(super) start_at: Option<String>,
+    pub(super) key_encoding: Option<String>,
+    pub(super) name_format: Option<String>,
+    pub(super) default_partition: bool,
+    pub(super) template: Option<Oid>,
+}
+
+const MAX_PREMAKE: i32 = 10_000;
+
+/// Turns a request into a set, checking every part of it but the template, which is checked when it
+/// is named ([`check_template`]): later it may have been dropped, and creation goes on without it.
+/// Changes nothing.
+pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
+    let relation = parent.display();
+    let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {
+        relation: relation.clone(),
+        argument,
+        problem,
+        hint: hint.to_owned(),
+    };
+    let refused = |argument, error: KeyError| invalid(argument, error.to_string(), error.hint());
+
+    let key_type = parent.key_type.ok_or_else(|| Error::UnsupportedKeyType {
+        relation: relation.clone(),
+        key_type: parent.key_type_name.clone(),
+    })?;
+    let encoding = catalog::encoding(request.key_encoding.as_deref(), &relation)?;
+    let key = Key::new(key_type, encoding).map_err(|error| refused("key_encoding", error))?;
+    let zone = ServerZone::named(&request.time_zone)?;
+    let width = width(&key, &request.partition_interval, &invalid)?;
+    key.check_width(&width).map_err(|error| refused("partition_interval", error))?;
+    if !(1..=MAX_PREMAKE).contains(&request.premake) {
+        return Err(invalid(
+            "premake",
+            format!("{} is not between 1 and {MAX_PREMAKE}", request.premake),
+            "premake is the number of periods kept ready beyond the current one, for example 3.",
+        ));
+    }
+    let name_format = request
+        .name_format
+        .as_deref()
+        .map(|format| NameFormat::parse(format, Set::name_kind(&key)))
+        .transpose()
+        .map_err(|error| {
+            let example = match Set::name_kind(&key) {
+                NameKind::Time => "For example '{parent}_%Y_%m'.",
+                NameKind::Number => "For example '{parent}_{lower}'.",
+            };
+            invalid("name_format", error.to_string(), example)
+        })?;
+    let start =
+        request.start_at.as_deref().map(|text| start(&key, &zone, text, &invalid)).transpose()?;
+    let policy = Policy {
+        key,
+        width,
+        premake: request.premake.unsigned_abs(),
+        start,
+        horizon: None,
+        make_up_from: None,
+    };
+    Ok(Set {
+        parent,
+        policy,
+        zone,
+        name_format,
+        wants_default: request.default_partition,
+        template: request.template,
+    })
+}
+
+type Invalid<'a> = dyn Fn(&'static str, String, &str) -> Error + 'a;
+
+fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
+    const ARGUMENT: &str = "partition_interval";
+    if key.axis() == Axis::Number {
+        let number = text.trim().parse().map_err(|_| {
+            let error = KeyError::NumberNeeded(key.key_type());
+            invalid(ARGUMENT, format!("\"{text}\": {error}"), error.hint())
+        })?;
+        return Ok(Width::Number(number));
+    }
+    let fields = parsed(
+        "SELECT (12 * extract(year FROM i) + extract(month FROM i))::pg_catalog.int4,
+                extract(day FROM i)::pg_catalog.int4,
+                (1000000 * (3600 * extract(hour FROM i) + 60 * extract(minute FROM i))
+                 + extract(microseconds FROM i))::pg_catalog.int8
+           FROM (SELECT $1::pg_catalog.interval) AS given (i)",
+        text,
+        |row| Ok((row.required(1)?, row.required(2)?, row.required(3)?)),
+    );
+    let (months, days, micros) = fields.map_err(|_| {
+        invalid(ARGUMENT, format!("\"{text}\" is not an interval"), "For example '1 month'.")
+    })?;
+    let period = Period::from_interval(months, days, micros)
+        .map_err(|error| invalid(ARGUMENT, format!("\"{text}\": {error}"), error.hint()))?;
+    Ok(Width::Time(period))
+}
+
+/// `start_at` as a position on the axis.
+fn start(key: &Key, zone: &ServerZone, text: &str, invalid: &Invalid<'_>) -> Result<i128> {
+    const ARGUMENT: &str = "start_at";
+    let bad = |kind: &str, example: &str| {
+        invalid(ARGUMENT, format!("\"{text}\" is not {kind}"), &format!("For example '{example}'."))
+    };
+    if key.axis() == Axis::Number {
+        return text.trim().parse().map_err(|_| bad("a whole number", "0"));
+    }
+    // Read in the set's zone unless it says an offset: the server's own parser knows which.
+    let instant: i64 = crate::pg::settings::with_time_zone(&zone.name(), || {
+        parsed("SELECT $1::pg_catalog.timestamptz", text, |row| {
+            Ok(row.required::<pgrx::datum::TimestampWithTimeZone>(1)?.into_inner())
+        })
+    })
+    .map_err(|_| bad("a time", "2025-01-01"))?;
+    if instant == i64::MIN || instant == i64::MAX {
+        return Err(bad("a finite time", "2025-01-01"));
+    }
+    Ok(if key.axis() == Axis::Wall { zone.wall(instant.into()) } else { instant.into() })
+}
+
+impl Request {
+    /// Writes `start_at` out in full, so that 'today' stays the day it was.
+    pub(super) fn settle_start(&mut self, set: &Set) {
+        let Some(position) = set.policy.start else { return };
+        let key_type = match set.policy.key.axis() {
+            Axis::Number => return,
+            Axis::Wall => KeyType::Timestamp,
+            Axis::Instant => KeyType::Timestamptz,
+        };
+        if let Ok(key) = Key::new(key_type, Encoding::Plain) {
+            self.start_at = key.encode(&set.zone, position).or(self.start_at.take());
+        }
+    }
+}
+
+/// Lets the server parse a text; the error is for the caller to phrase.
+fn parsed<T>(
+    sql: &'static str,
+    text: &str,
+    read: impl Fn(&query::Row<'_>) -> Result<T>,
+) -> Result<T> {
+    subtransaction::run(|| query::one(sql, &[text.into()], read))
+}
+
+/// Whether a table may be `parent`'s template.
+pub(super) fn check_template(parent: &Parent, template: Oid) -> Result<()> {
+    let facts = query::optional(
+        "SELECT c.relkind::pg_catalog.text, c.relowner,
+                pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text,
+                pg_catalog.pg_get_userbyid($2)::pg_catalog.text
+           FROM pg_catalog.pg_class c WHERE c.oid = $1",
+        &[template.into(), parent.owner.into()],
+        |row| {
+            Ok((
+                row.required::<String>(1)?,
+                row.required::<Oid>(2)?,
+                row.required::<String>(3)?,
+                row.required::<String>(4)?,
+            ))
+        },
+    )?;
+    let missing = || Error::NoSuchRelation { oid: crate::pg::ident::oid_number(template) };
+    let (kind, template_owner, template_owner_name, owner) = facts.ok_or_else(missing)?;
+    let template = catalog::name(template)?.ok_or_else(missing)?.to_string();
+    if kind != "r" {
+        return Err(Error::TemplateKind { template });
+    }
+    // What the template's owner writes into its indexes runs with the rights of the set's owner.
+    if template_owner != parent.owner {
+        return Err(Error::TemplateOwner {
+            relation: parent.display(),
+            template,
+            template_owner: template_owner_name,
+            owner,
+        });
+    }
+    Ok(())
+}
+
+/// Stores a request, new or changed.
+pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
+    identity::as_steward(|| {
+        query::change(
+            "INSERT INTO steward.range_policy AS p
+                    (parent, partition_interval, premake, time_zone, start_at, key_encoding,
+                     name_format, default_partition, template)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             ON CONFLICT (parent) DO UPDATE
+                SET partition_interval = excluded.partition_interval, premake = excluded.premake,
+                    time_zone = excluded.time_zone, start_at = excluded.start_at,
+                    key_encoding = excluded.key_encoding, name_format = excluded.name_format,
+                    default_partition = excluded.default_partition, template = excluded.template",
+            &[
+                parent.into(),
+                request.partition_interval.as_str().into(),
+                request.premake.into(),
+                request.time_zone.as_str().into(),
+                request.start_at.as_deref().into(),
+                request.key_encoding.as_deref().into(),
+                request.name_format.as_deref().into(),
+                request.default_partition.into(),
+                request.template.into(),
+            ],
+        )
+        .map(|_| ())
+    })
+}
+
+/// What is stored for a set; None when it is not managed.
+pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
+    identity::as_steward(|| {
+        query::optional(
+            "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
+                    p.name_format, p.default_partition, p.template::pg_catalog.oid, p.make_up_from
+               FROM steward.range_policy p WHERE p.parent = $1",
+            &[parent.into()],
+            |row| {
+                let request = Request {
+                    partition_interval: row.required(1)?,
+                    premake: row.required(2)?,
+                    time_zone: row.required(3)?,
+                    start_at: row.optional(4)?,
+                    key_encoding: row.optional(5)?,
+                    name_format: row.optional(6)?,
+                    default_partition: row.required(7)?,
+                    template: row.optional(8)?,
+                };
+                let make_up_from = row
+                    .optional::<AnyNumeric>(9)?
+                    .and_then(|number| number.to_string().parse().ok());
+                Ok((request, make_up_from))
+            },
+        )
+    })
+}
+
+/// Keeps where an unfinished make-up begins, so that a run that is cut off goes on there: the
+/// current partition is made first and would turn the rest into a hole. None: all done.
+pub(super) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
+    identity::as_steward(|| {
+        query::change(
+            "UPDATE steward.range_policy SET make_up_from = $2::pg_catalog.text::pg_catalog.numeric
+              WHERE parent = $1",
+            &[parent.into(), from.map(|position| position.to_string()).into()],
+        )
+        .map(|_| ())
+    })
+}
+
+/// Forgets a policy. False: there was none.
+pub(super) fn forget(parent: Oid) -> Result<bool> {
+    identity::as_steward(|| {
+        let gone = query::changed_rows(
+            "DELETE FROM steward.range_policy WHERE parent = $1 RETURNING premake",
+            &[parent.into()],
+            |row| row.required::<i32>(1),
+        )?;
+        Ok(!gone.is_empty())
+    })
+}
+
+/// The managed sets, in the order in which they are looked at.
+pub(super) fn managed() -> Result<Vec<Oid>> {
+    identity::as_steward(|| {
+        query::rows(
+            "SELECT p.parent::pg_catalog.oid FROM steward.range_policy p
+               JOIN pg_catalog.pg_class c ON c.oid = p.parent ORDER BY p.parent::pg_catalog.oid",
+            &[],
+            |row| row.required(1),
+        )
+    })
+}

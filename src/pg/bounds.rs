@@ -1,0 +1,185 @@
+//! A relation's partition bounds, straight from the relation cache.
+//!
+//! The cache holds them sorted and decoded (src/include/partitioning/partbounds.h,
+//! PartitionBoundInfoData), once for each backend; reading the last few of ten thousand costs no
+//! query. For RANGE, `indexes[i]` is the partition whose upper bound is `datums[i]`, or -1 for a
+//! hole; one more entry at the end stands for what lies above the last datum.
+
+use std::ffi::CStr;
+
+use pgrx::{FromDatum, pg_sys};
+
+use crate::partition::RawKey;
+
+/// One end of a range.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RawEdge {
+    /// MINVALUE.
+    MinValue,
+    /// A value: what it is, and the exact text that DDL takes for it.
+    At {
+        /// The decoded value; None for a type that no axis reads.
+        raw: Option<RawKey>,
+        /// The type's own output text, under DateStyle ISO and the set's zone.
+        literal: String,
+    },
+    /// MAXVALUE.
+    MaxValue,
+}
+
+/// A partition of a single-column RANGE set.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RawRange {
+    /// The partition.
+    pub(crate) oid: pg_sys::Oid,
+    /// Inclusive lower bound.
+    pub(crate) lower: RawEdge,
+    /// Exclusive upper bound.
+    pub(crate) upper: RawEdge,
+}
+
+/// The partitions of one open RANGE-partitioned table, readable by position, lowest range first.
+/// Partitions being detached concurrently still stand in the way of new ones and are included.
+pub(crate) struct RangeBounds {
+    relation: pg_sys::Relation,
+    bounds: pg_sys::PartitionBoundInfo,
+    oids: *mut pg_sys::Oid,
+    key_type: pg_sys::Oid,
+    output: pg_sys::Oid,
+}
+
+impl RangeBounds {
+    /// Opens `parent` under ACCESS SHARE, as any query on it does, and keeps that lock until the
+    /// transaction ends. `key_type` is the type of its only key column. None: no such relation any
+    /// more.
+    ///
+    /// The caller has seen in the catalog that it is a RANGE set with one column.
+    pub(crate) fn open(parent: pg_sys::Oid, key_type: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: try_relation_open answers NULL for a relation that is gone. The descriptor stays
+        // valid while the relation is open; it is closed in Drop.
+        unsafe {
+            let relation =
+                pg_sys::try_relation_open(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            if relation.is_null() {
+                return None;
+            }
+            let descriptor = pg_sys::RelationGetPartitionDesc(relation, false);
+            let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+            pg_sys::getTypeOutputInfo(key_type, &mut output, &mut varlena);
+            Some(Self {
+                relation,
+                bounds: (*descriptor).boundinfo,
+                oids: (*descriptor).oids,
+                key_type,
+                output,
+            })
+        }
+    }
+
+    /// Takes the lock that [`RangeBounds::open`] takes, if that can be had without waiting.
+    pub(crate) fn can_open_now(parent: pg_sys::Oid) -> bool {
+        // SAFETY: locks an OID, whether or not it is a relation (still).
+        unsafe {
+            pg_sys::ConditionalLockRelationOid(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
+        }
+    }
+
+    /// How many positions [`RangeBounds::at`] takes; holes count, the default partition does not.
+    pub(crate) fn positions(&self) -> usize {
+        // SAFETY: NULL when the table has no partitions, else valid while the relation is open.
+        unsafe { self.bounds.as_ref() }
+            .filter(|bounds| bounds.strategy as u8 == b'r')
+            .map_or(0, |bounds| bounds.nindexes.max(0) as usize)
+    }
+
+    /// The default partition.
+    pub(crate) fn default_partition(&self) -> Option<pg_sys::Oid> {
+        // SAFETY: as above; default_index is -1 or an index into oids.
+        unsafe {
+            let bounds = self.bounds.as_ref()?;
+            (bounds.default_index >= 0).then(|| *self.oids.add(bounds.default_index as usize))
+        }
+    }
+
+    /// The partition at a position, or None for a hole.
+    pub(crate) fn at(&self, position: usize) -> Option<RawRange> {
+        if position >= self.positions() {
+            return None;
+        }
+        // SAFETY: position < nindexes = ndatums + 1; indexes[position] is -1 or an index into oids.
+        let oid = unsafe {
+            let index = *(*self.bounds).indexes.add(position);
+            (index >= 0).then(|| *self.oids.add(index as usize))?
+        };
+        let lower = match position.checked_sub(1) {
+            Some(below) => self.edge(below),
+            None => RawEdge::MinValue,
+        };
+        Some(RawRange { oid, lower, upper: self.edge(position) })
+    }
+
+    fn edge(&self, datum: usize) -> RawEdge {
+        // SAFETY: datum < ndatums for every edge of an existing partition, because nothing exists
+        // below the first datum or above the last; each has one column (see `open`).
+        unsafe {
+            let bounds = &*self.bounds;
+            if datum >= bounds.ndatums as usize {
+                return RawEdge::MaxValue;
+            }
+            match **bounds.kind.add(datum) {
+                pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => {
+                    RawEdge::MinValue
+                }
+                pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => {
+                    RawEdge::MaxValue
+                }
+                _ => {
+                    let value = **bounds.datums.add(datum);
+                    let text = pg_sys::OidOutputFunctionCall(self.output, value);
+                    let literal = CStr::from_ptr(text).to_string_lossy().into_owned();
+                    pg_sys::pfree(text.cast());
+                    RawEdge::At { raw: raw_key(self.key_type, value, &literal), literal }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RangeBounds {
+    fn drop(&mut self) {
+        // While an error unwinds, the abort closes the relation; doing it here as well would close
+        // it twice.
+        if !std::thread::panicking() {
+            // SAFETY: opened in `open`; NoLock keeps the lock until the end of the transaction.
+            unsafe {
+                pg_sys::relation_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            }
+        }
+    }
+}
+
+/// Decodes a key by its type.
+///
+/// # Safety
+/// `value` is a non-NULL Datum of type `key_type`.
+unsafe fn raw_key(key_type: pg_sys::Oid, value: pg_sys::Datum, literal: &str) -> Option<RawKey> {
+    // SAFETY: the caller vouches for type and value; from_datum copies what it needs.
+    unsafe {
+        match key_type {
+            pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::INT8OID => {
+                i64::from_datum(value, false).map(|v| RawKey::Integer(v.into()))
+            }
+            pg_sys::DATEOID | pg_sys::INT4OID => {
+                i32::from_datum(value, false).map(|v| RawKey::Integer(v.into()))
+            }
+            pg_sys::INT2OID => i16::from_datum(value, false).map(|v| RawKey::Integer(v.into())),
+            pg_sys::NUMERICOID => Some(RawKey::Decimal(literal.to_owned())),
+            pg_sys::UUIDOID => {
+                pgrx::Uuid::from_datum(value, false).map(|v| RawKey::Uuid(*v.as_bytes()))
+            }
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => Some(RawKey::Text(literal.to_owned())),
+            pg_sys::BYTEAOID => Vec::<u8>::from_datum(value, false).map(RawKey::Bytes),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The edge where the instant comes from; everywhere else it is an argument.
+
+use std::time::Duration;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
+
+use crate::error::{Error, Result};
+
+/// Now, in microseconds since 2000-01-01 UTC.
+pub(crate) fn now() -> i64 {
+    // SAFETY: reads the system clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// A parameter of type timestamptz.
+pub(crate) fn timestamp(micros: i64) -> Result<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(micros)
+        .map_err(|_| Error::Query { message: format!("instant {micros} is out of range") })
+}
+
+/// A number in `[0, 1)` from the server's random source; good enough to spread retries.
+pub(crate) fn random() -> f64 {
+    let mut bytes = [0_u8; 4];
+    // SAFETY: fills exactly the buffer that it is given; on failure the zeros stay.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    f64::from(u32::from_ne_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// Between half of a time and all of it.
+pub(crate) fn jittered(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds / 2 + (milliseconds as f64 / 2.0 * random()) as u64)
+}

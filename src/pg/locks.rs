@@ -1,0 +1,90 @@
+//! The lock that keeps a set from being worked on by two.
+//!
+//! A heavyweight lock on (our job table, target) that no SQL command can take, unlike an advisory
+//! lock, so nobody can stall maintenance by guessing a number. It is held by the session across the
+//! transactions of a run and goes with the process: a `running` row whose lock is free was left by
+//! a crash. Visible in pg_locks as locktype `object`.
+
+use pgrx::pg_sys;
+
+/// Held until dropped.
+pub(crate) struct TargetLock(pg_sys::LOCKTAG);
+
+impl TargetLock {
+    /// Takes the lock on `target`, waiting for a run in progress: interruptible, and under the
+    /// session's own lock_timeout.
+    pub(crate) fn wait(registry: pg_sys::Oid, target: pg_sys::Oid) -> Self {
+        let tag = tag(registry, target);
+        acquire(&tag, true, false);
+        Self(tag)
+    }
+
+    /// Keeps runs of `target` away until the current transaction ends, waiting for one in progress
+    /// under the lock_timeout in force.
+    pub(crate) fn hold_in_transaction(registry: pg_sys::Oid, target: pg_sys::Oid) {
+        acquire(&tag(registry, target), false, false);
+    }
+
+    /// Takes the lock if nobody has it.
+    pub(crate) fn try_take(registry: pg_sys::Oid, target: pg_sys::Oid) -> Option<Self> {
+        let tag = tag(registry, target);
+        acquire(&tag, true, true).then(|| Self(tag))
+    }
+}
+
+impl Drop for TargetLock {
+    fn drop(&mut self) {
+        // SAFETY: releases the one reference that this value stands for, while unwinding too;
+        // LockRelease raises nothing but a WARNING.
+        unsafe {
+            pg_sys::LockRelease(&self.0, MODE, true);
+        }
+    }
+}
+
+const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+/// Whether somebody wants this database for themselves: DROP, RENAME and SET TABLESPACE hold ACCESS
+/// EXCLUSIVE on it, CREATE DATABASE … TEMPLATE of it SHARE, while they wait up to 5 s for everybody
+/// else to leave (src/backend/storage/ipc/procarray.c, CountOtherDBBackends). In a transaction, whose
+/// end gives back what this takes.
+///
+/// No hook into these commands: wrapping other people's statements in pgrx's error handling would
+/// cost their errors the CONTEXT.
+pub(crate) fn database_is_wanted() -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: 0,
+        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+        // SAFETY: a backend-local variable, constant once connected.
+        locktag_field3: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: the tag lives through the call.
+    let outcome = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
+    outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+fn acquire(tag: &pg_sys::LOCKTAG, for_session: bool, only_try: bool) -> bool {
+    // SAFETY: the tag lives through the call; a session lock needs no resource owner, another one
+    // belongs to the current transaction's.
+    let outcome = unsafe { pg_sys::LockAcquire(tag, MODE, for_session, only_try) };
+    outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// SET_LOCKTAG_OBJECT of src/include/storage/lock.h, but under the lock method of advisory locks: an
+/// abort releases the session locks of the default one (proc.c, ProcReleaseLocks), and a step that
+/// fails must not end the run's lock.
+fn tag(registry: pg_sys::Oid, target: pg_sys::Oid) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: a backend-local variable, constant once connected.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: registry.to_u32(),
+        locktag_field3: target.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}

@@ -1,0 +1,23 @@
+//! The ground floor: the only room that says `unsafe`, pg_sys or SPI.
+
+pub(crate) mod bounds;
+pub(crate) mod clock;
+pub(crate) mod databases;
+pub(crate) mod ident;
+pub(crate) mod identity;
+pub(crate) mod locks;
+pub(crate) mod query;
+pub(crate) mod report;
+pub(crate) mod settings;
+pub(crate) mod shared_memory;
+pub(crate) mod signals;
+pub(crate) mod subtransaction;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+pub(crate) mod time_zone;
+pub(crate) mod transaction;
+mod version;
+pub(crate) mod wakeup;
+pub(crate) mod workers;
+
+pub(crate) use pgrx::pg_sys::Oid;

@@ -1,0 +1,39 @@
+//! Telling people: a NOTICE to whoever waits, a line in the server log from workers.
+
+use pgrx::{PgLogLevel, ereport};
+
+use crate::error::Error;
+
+/// A thing was done. Attended: a NOTICE; else a LOG line.
+pub(crate) fn step(attended: bool, message: &str) {
+    let level = if attended { PgLogLevel::NOTICE } else { PgLogLevel::LOG };
+    ereport!(
+        level,
+        pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        prefixed(attended, message)
+    );
+}
+
+/// A thing could not be done, and the rest goes on: a WARNING with the error's own SQLSTATE.
+pub(crate) fn failure(object: &str, error: &Error) {
+    let message = format!("pg_steward: {object}: {error}");
+    let report = pgrx::pg_sys::panic::ErrorReport::new(error.code(), message, "pg_steward");
+    let report = match error.detail() {
+        Some(detail) => report.set_detail(detail),
+        None => report,
+    };
+    let report = match error.hint() {
+        Some(hint) => report.set_hint(hint),
+        None => report,
+    };
+    report.report(PgLogLevel::WARNING);
+}
+
+/// Something the administrator should know, once.
+pub(crate) fn log(message: &str) {
+    step(false, message);
+}
+
+fn prefixed(attended: bool, message: &str) -> String {
+    if attended { message.to_owned() } else { format!("pg_steward: {message}") }
+}

@@ -1,0 +1,86 @@
+//! Server settings that hold for one piece of work and are then taken back.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+
+/// Sets a setting until the enclosing nesting level ends (guc.c, GUC_ACTION_SAVE).
+fn save(name: &str, value: &str) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+fn set(name: &str, value: &str, action: pg_sys::GucAction::Type) {
+    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
+    // SAFETY: both strings live through the call, which copies them; elevel 0 lets guc.c choose.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// The commit of the current transaction does not wait for the disk: after a crash it may never
+/// have happened.
+pub(super) fn commit_without_waiting() {
+    set("synchronous_commit", "off", pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+/// What every piece of our work runs under, whatever the session has: names resolve in pg_catalog
+/// only, a new table lands in its parent's tablespace, not in the session's default one, and a
+/// bound's text is read back as it was written.
+pub(super) fn pin() {
+    save("search_path", "pg_catalog, pg_temp");
+    save("default_tablespace", "");
+    save("DateStyle", "ISO, YMD");
+    save("bytea_output", "hex");
+    save("row_security", "on");
+}
+
+/// Runs `work` in a settings level of its own, pinned like all our work.
+pub(crate) fn pinned<T>(work: impl FnOnce() -> T) -> T {
+    nested(pin, work)
+}
+
+/// Runs `work` under a `lock_timeout`, in milliseconds.
+pub(crate) fn with_lock_timeout<T>(milliseconds: i32, work: impl FnOnce() -> T) -> T {
+    nested(|| save("lock_timeout", &milliseconds.to_string()), work)
+}
+
+/// Runs `work` with a `TimeZone` that the server knows.
+pub(crate) fn with_time_zone<T>(name: &str, work: impl FnOnce() -> T) -> T {
+    nested(|| save("TimeZone", name), work)
+}
+
+fn nested<T>(prepare: impl FnOnce(), work: impl FnOnce() -> T) -> T {
+    // SAFETY: opens a level; closed below, or by the abort when `work` unwinds.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    prepare();
+    let value = work();
+    // SAFETY: closes the level opened above.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    value
+}
+
+/// A setting for the rest of this session; one that this server does not have is passed over.
+pub(crate) fn session(name: &str, value: &str) {
+    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
+    // SAFETY: both strings live through the calls.
+    unsafe {
+        if pg_sys::GetConfigOption(name.as_ptr(), true, false).is_null() {
+            return;
+        }
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
+    }
+}

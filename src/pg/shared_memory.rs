@@ -1,0 +1,145 @@
+//! What our processes know of each other: one small slot a database, and the launcher's pid.
+//!
+//! Fixed in size, laid out once at server start. Without the preload there is none of it and every
+//! call here answers as if the slot were empty.
+
+use std::sync::OnceLock;
+
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
+
+/// How many databases can be watched; 48 bytes each.
+pub(crate) const MAX_DATABASES: usize = 4096;
+
+/// No due instant known: look at once.
+pub(crate) const LOOK_NOW: i64 = i64::MIN;
+/// Nothing to do here until told otherwise.
+pub(crate) const NEVER: i64 = i64::MAX;
+
+/// One database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The database; 0 for a free slot.
+    pub(crate) database: u32,
+    /// When a scheduler has to run there, in microseconds since 2000-01-01 UTC.
+    pub(crate) next_due: i64,
+    /// Raised with every request to look again, so that a scheduler that was just leaving does not
+    /// overwrite the request with what it had seen before.
+    pub(crate) requests: u32,
+    /// The scheduler in this database; 0 when there is none.
+    pub(crate) scheduler_pid: i32,
+    /// Executors that scheduler has running.
+    pub(crate) executors: u32,
+    /// The scheduler has ended as it should; false from its start until then.
+    pub(crate) left_well: bool,
+    /// The log says that no worker was to be had for an executor; schedulers come and go meanwhile.
+    pub(crate) starvation_told: bool,
+    /// No scheduler is started before this instant: a command wants the database for itself.
+    pub(crate) paused_until: i64,
+    /// Whether the last scheduler found the extension.
+    pub(crate) has_extension: bool,
+}
+
+/// All of it.
+#[derive(Clone, Copy)]
+struct Directory {
+    launcher_pid: i32,
+    slots: [Slot; MAX_DATABASES],
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { launcher_pid: 0, slots: [Slot::default(); MAX_DATABASES] }
+    }
+}
+
+// SAFETY: fixed size, no pointers, no destructor, every bit pattern that we store is valid.
+unsafe impl PGRXSharedMemory for Directory {}
+
+// SAFETY: the name is unique among LWLock tranches.
+static DIRECTORY: PgLwLock<Directory> = unsafe { PgLwLock::new(c"pg_steward_directory") };
+
+/// Asks for the memory, if the server is reading shared_preload_libraries; false: it is not, and
+/// there will be none.
+pub(crate) fn reserve() -> bool {
+    // SAFETY: flags of miscadmin.h, set by the postmaster while it loads libraries. Under pg_upgrade
+    // nothing of ours may connect or write, as autovacuum does not.
+    if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
+        return false;
+    }
+    pg_shmem_init!(DIRECTORY);
+    PRELOADED.get_or_init(|| ());
+    true
+}
+
+/// Whether this server loaded us at its start. Without it there is no shared memory.
+pub(crate) fn is_preloaded() -> bool {
+    PRELOADED.get().is_some()
+}
+
+/// Set in the postmaster, and so in every process it forks.
+static PRELOADED: OnceLock<()> = OnceLock::new();
+
+/// The launcher's pid; 0 when none runs.
+pub(crate) fn launcher_pid() -> i32 {
+    if is_preloaded() { DIRECTORY.share().launcher_pid } else { 0 }
+}
+
+/// Registers the calling process as the launcher.
+pub(crate) fn set_launcher_pid(pid: i32) {
+    if is_preloaded() {
+        DIRECTORY.exclusive().launcher_pid = pid;
+    }
+}
+
+/// A copy of the slots in use.
+pub(crate) fn slots() -> Vec<Slot> {
+    if !is_preloaded() {
+        return Vec::new();
+    }
+    DIRECTORY.share().slots.iter().copied().filter(|slot| slot.database != 0).collect()
+}
+
+/// The slot of one database.
+pub(crate) fn slot(database: pg_sys::Oid) -> Option<Slot> {
+    if !is_preloaded() {
+        return None;
+    }
+    let directory = DIRECTORY.share();
+    directory.slots.iter().copied().find(|slot| slot.database == database.to_u32())
+}
+
+/// Changes a database's slot, making one if needed. None: no slot is free.
+pub(crate) fn update<T>(database: pg_sys::Oid, change: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+    if !is_preloaded() {
+        return None;
+    }
+    let wanted = database.to_u32();
+    let mut directory = DIRECTORY.exclusive();
+    let slots = &mut directory.slots;
+    let index = slots
+        .iter()
+        .position(|slot| slot.database == wanted)
+        .or_else(|| slots.iter().position(|slot| slot.database == 0))?;
+    let slot = &mut slots[index];
+    if slot.database == 0 {
+        *slot = Slot { database: wanted, next_due: LOOK_NOW, ..Slot::default() };
+    }
+    Some(change(slot))
+}
+
+/// Frees the slots of databases that are gone.
+pub(crate) fn retain(mut keep: impl FnMut(u32) -> bool) {
+    if !is_preloaded() {
+        return;
+    }
+    for slot in &mut DIRECTORY.exclusive().slots {
+        if slot.database != 0 && !keep(slot.database) {
+            *slot = Slot::default();
+        }
+    }
+}
+
+/// Executors running in the whole server.
+pub(crate) fn executors() -> u32 {
+    slots().iter().map(|slot| slot.executors).sum()
+}

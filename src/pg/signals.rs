@@ -1,0 +1,109 @@
+//! What a worker does when it is signalled, and how it sleeps.
+//!
+//! The server's own handlers, not pgrx's: those only set flags, so a running query would never
+//! notice a terminate, a cancel, DROP DATABASE … (FORCE) or a fast shutdown.
+
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+
+use super::{query, version};
+use crate::error::Result;
+
+unsafe extern "C-unwind" {
+    fn die(signal: i32);
+    fn SignalHandlerForConfigReload(signal: i32);
+}
+
+const SIGHUP: i32 = 1;
+const SIGTERM: i32 = 15;
+
+/// Installs the handlers and lets signals in. SIGINT is StatementCancelHandler already
+/// (bgworker.c, for workers that connect to a database).
+pub(crate) fn install() {
+    // SAFETY: called once at the start of a worker's main, before signals are let in.
+    unsafe {
+        version::handle_signal(SIGHUP, SignalHandlerForConfigReload);
+        version::handle_signal(SIGTERM, die);
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Acts on a pending terminate, cancel or settings reload.
+pub(crate) fn check() {
+    pgrx::check_for_interrupts!();
+    // SAFETY: a backend-local flag set by our SIGHUP handler; ProcessConfigFile is called outside
+    // any transaction, as the server's own workers do.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+/// Sleeps until the latch is set or the time has passed, then acts on what is pending.
+pub(crate) fn sleep(at_most: Duration) {
+    let milliseconds = at_most.as_millis().clamp(1, 3_600_000) as std::ffi::c_long;
+    // SAFETY: MyLatch belongs to this process.
+    unsafe {
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32,
+            milliseconds,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    check();
+}
+
+/// Waits out a time, however often the latch is set; interruptible.
+pub(crate) fn pause(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        // SAFETY: as in `sleep`; no settings are reloaded, for this may be inside a transaction.
+        unsafe {
+            pg_sys::WaitLatch(
+                pg_sys::MyLatch,
+                (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32,
+                left.as_millis().max(1) as std::ffi::c_long,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// Sends SIGINT to a process of this server, as pg_cancel_backend does.
+pub(crate) fn cancel(pid: i32) -> Result<()> {
+    query::one("SELECT pg_catalog.pg_cancel_backend($1)", &[pid.into()], |_| Ok(()))
+}
+
+/// Wakes another process of this server; one that is gone is nobody.
+pub(crate) fn wake(pid: i32) {
+    if pid == 0 {
+        return;
+    }
+    // SAFETY: BackendPidGetProc answers NULL for a pid that is no backend. The PGPROC array is
+    // never freed; a process that leaves meanwhile costs its successor a spurious wake-up.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&raw mut (*process).procLatch);
+        }
+    }
+}
+
+/// Whether the pid is a backend of this server now.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    // SAFETY: as in `wake`.
+    pid != 0 && !unsafe { pg_sys::BackendPidGetProc(pid) }.is_null()
+}
+
+/// This process.
+pub(crate) fn my_pid() -> i32 {
+    // SAFETY: constant after start.
+    unsafe { pg_sys::MyProcPid }
+}

@@ -1,0 +1,146 @@
+//! Transactions of our own: in workers, and inside procedures that commit.
+
+use pgrx::{FromDatum, PgMemoryContexts, pg_sys};
+
+use super::{settings, subtransaction};
+use crate::error::{Error, Result};
+
+/// One transaction of a worker, with a snapshot. Committed when `work` returns Ok; when it returns
+/// Err or an SQL error unwinds out of it, aborted, and the worker lives on.
+pub(crate) fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: called from a worker's main loop, outside any transaction.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+    }
+    let outcome = subtransaction::caught(|| {
+        // SAFETY: inside the transaction begun above.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+        let value = work()?;
+        // SAFETY: pops the snapshot pushed above.
+        unsafe { pg_sys::PopActiveSnapshot() };
+        Ok(value)
+    });
+    let outcome = outcome.and_then(|value| {
+        subtransaction::caught(|| {
+            // SAFETY: ends the transaction begun above; a failing commit raises and is caught.
+            unsafe { pg_sys::CommitTransactionCommand() };
+            Ok(value)
+        })
+    });
+    if outcome.is_ok() {
+        // SAFETY: outside any transaction now. Without it autovacuum would not see what a worker
+        // that stays for days writes into our tables.
+        unsafe { pg_sys::pgstat_report_stat(false) };
+    }
+    if outcome.is_err() {
+        // SAFETY: brings the backend back to idle whatever state the error left (xact.c).
+        unsafe { pg_sys::AbortCurrentTransaction() };
+    }
+    outcome
+}
+
+/// Runs `work` with a snapshot of this instant, which sees what others committed while the
+/// transaction waited for a lock.
+pub(crate) fn with_latest_snapshot<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction. When `work` unwinds, the abort pops the snapshot (xact.c,
+    // AtSubAbort_Snapshot).
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let outcome = work();
+    // SAFETY: pops the snapshot pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    outcome
+}
+
+/// How a piece of work gets transactions of its own.
+pub(crate) enum Transactions<'a> {
+    /// In a worker: begin, work, commit.
+    Worker,
+    /// In a procedure: work in a subtransaction, then commit what the caller's transaction holds.
+    Procedure(&'a Procedure),
+}
+
+impl Transactions<'_> {
+    /// Runs `work` in a transaction of its own. Ok: committed. Err: nothing of it remains, and the
+    /// next call starts afresh.
+    pub(crate) fn own<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        // A procedure has no SET clause of its own: without the pin, operators would be looked up in
+        // the caller's search_path.
+        self.begin(|| settings::pinned(work))
+    }
+
+    /// The same for what a crash may take back: the commit does not wait for the disk.
+    pub(crate) fn own_without_waiting<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.begin(|| {
+            // Outside the pinned level, which takes every setting back before the commit.
+            settings::commit_without_waiting();
+            settings::pinned(work)
+        })
+    }
+
+    fn begin<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self {
+            Self::Worker => run(work),
+            Self::Procedure(procedure) => {
+                // What one transaction allocates goes with it, however many there are in one CALL.
+                let mut memory = PgMemoryContexts::new("pg_steward step");
+                // SAFETY: the context lives through the call, and nothing that unwinds leaves it:
+                // the subtransaction catches, and puts back the context it found.
+                let outcome = unsafe { memory.switch_to(|_| subtransaction::run(work)) };
+                procedure.commit();
+                outcome
+            }
+        }
+    }
+
+    /// Whether a person waits for the outcome.
+    pub(crate) fn attended(&self) -> bool {
+        matches!(self, Self::Procedure(_))
+    }
+}
+
+/// A procedure that commits as it goes.
+pub(crate) struct Procedure(());
+
+impl Procedure {
+    /// Enters a procedure. Errors: it was called inside a transaction block, where a commit is not
+    /// its to make (25001).
+    pub(crate) fn enter(fcinfo: pg_sys::FunctionCallInfo, name: &'static str) -> Result<Self> {
+        // SAFETY: fcinfo is what the server called us with; for CALL its context is a CallContext
+        // (src/backend/commands/functioncmds.c, ExecuteCallStmt).
+        let atomic = unsafe {
+            let context = (*fcinfo).context.cast::<pg_sys::CallContext>();
+            context.is_null()
+                || (*context).type_ != pg_sys::NodeTag::T_CallContext
+                || (*context).atomic
+        };
+        if atomic {
+            return Err(Error::InTransactionBlock { procedure: name });
+        }
+        // SAFETY: paired with SPI_finish in Drop; on an error AtEOXact_SPI cleans up.
+        unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+        Ok(Self(()))
+    }
+
+    /// Commits and goes on in a new transaction.
+    pub(crate) fn commit(&self) {
+        // SAFETY: connected non-atomically; no nested SPI connection and no snapshot of ours is
+        // open between two steps.
+        unsafe { pg_sys::SPI_commit() };
+    }
+}
+
+impl Drop for Procedure {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: paired with SPI_connect_ext.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+/// An argument of the procedure that fcinfo calls; None when it is NULL.
+pub(crate) fn argument<T: FromDatum>(fcinfo: pg_sys::FunctionCallInfo, index: usize) -> Option<T> {
+    // SAFETY: fcinfo comes from the server and index is below the declared number of arguments.
+    unsafe { pgrx::pg_getarg(fcinfo, index) }
+}

@@ -1,0 +1,149 @@
+//! Background workers: registering, starting, connecting.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use pgrx::bgworkers::{
+    BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker,
+};
+use pgrx::{IntoDatum, pg_sys};
+
+use super::{settings, signals, version};
+
+const LIBRARY: &str = "pg_steward";
+
+/// Registers the launcher, which the postmaster starts as soon as the server can be read from (on
+/// a standby too) and again a second after it ends.
+pub(crate) fn register_launcher(entry_point: &str) {
+    BackgroundWorkerBuilder::new("pg_steward launcher")
+        .set_type("pg_steward launcher")
+        .set_library(LIBRARY)
+        .set_function(entry_point)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::ConsistentState)
+        .set_restart_time(Some(Duration::from_secs(1)))
+        .load();
+}
+
+/// Makes the C function that the postmaster looks up by name and calls in a new worker; `main` gets
+/// the argument that the worker was registered with.
+macro_rules! entry_point {
+    ($name:ident, $main:path) => {
+        #[pgrx::pg_guard]
+        // The name is ours alone: it begins with the extension's.
+        #[unsafe(no_mangle)]
+        extern "C-unwind" fn $name(argument: pgrx::pg_sys::Datum) {
+            $main(argument);
+        }
+    };
+}
+pub(crate) use entry_point;
+
+/// What a worker was registered with.
+pub(crate) type Argument = pg_sys::Datum;
+
+/// A worker that was asked for.
+pub(crate) struct Worker(DynamicBackgroundWorker);
+
+impl Worker {
+    /// Asks the postmaster for a worker in a database. None: every slot of max_worker_processes is
+    /// taken. This process's latch is set when the worker starts and when it ends.
+    pub(crate) fn start(
+        kind: &str,
+        name: &str,
+        entry_point: &str,
+        database: pg_sys::Oid,
+    ) -> Option<Self> {
+        BackgroundWorkerBuilder::new(name)
+            .set_type(kind)
+            .set_library(LIBRARY)
+            .set_function(entry_point)
+            .set_argument(database.into_datum())
+            .enable_spi_access()
+            .set_start_time(BgWorkerStartTime::RecoveryFinished)
+            .set_restart_time(None)
+            .set_notify_pid(signals::my_pid())
+            .load_dynamic()
+            .ok()
+            .map(Self)
+    }
+
+    /// Asks it to end at once, whatever it is at; does not wait for that.
+    pub(crate) fn terminate(self) {
+        let _ending = self.0.terminate();
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(
+            self.0.pid(),
+            Err(BackgroundWorkerStatus::Stopped | BackgroundWorkerStatus::PostmasterDied)
+        )
+    }
+}
+
+/// Connects to no database: shared catalogs only.
+pub(crate) fn connect_to_shared_catalogs() {
+    signals::install();
+    // SAFETY: once, at the start of a worker's main; NULL database and user are what the
+    // autovacuum launcher passes.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
+    settle();
+}
+
+/// Connects to a database as the bootstrap superuser; gives the database's name. Ends the process
+/// when the database is gone or accepts no connections.
+pub(crate) fn connect(argument: pg_sys::Datum) -> (pg_sys::Oid, String) {
+    signals::install();
+    let database = pg_sys::Oid::from(argument.value() as u32);
+    // SAFETY: once, at the start of a worker's main.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
+    }
+    settle();
+    let name = super::transaction::run(|| {
+        super::query::one(
+            "SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database d WHERE d.oid = $1",
+            &[database.into()],
+            |row| row.required(1),
+        )
+    });
+    (database, name.unwrap_or_else(|_| database.to_u32().to_string()))
+}
+
+/// What every worker of ours runs under, whatever the database or role has been given by
+/// ALTER … SET.
+fn settle() {
+    settings::session("search_path", "pg_catalog, pg_temp");
+    settings::session("role", "none");
+    settings::session("statement_timeout", "0");
+    settings::session("transaction_timeout", "0"); // since 17
+    settings::session("idle_in_transaction_session_timeout", "0");
+    settings::session("default_transaction_read_only", "off");
+    settings::session("default_transaction_isolation", "read committed");
+    settings::session("synchronous_commit", "local");
+}
+
+/// Shows in ps and in pg_stat_activity what this worker is doing.
+pub(crate) fn show_as(name: &str) {
+    let Ok(text) = CString::new(name) else { return };
+    settings::session("application_name", name);
+    version::set_process_title(&text);
+}
+
+/// Shows the worker as idle or active in pg_stat_activity.
+pub(crate) fn report(active: Option<&str>) {
+    let state = match active {
+        Some(_) => pg_sys::BackendState::STATE_RUNNING,
+        None => pg_sys::BackendState::STATE_IDLE,
+    };
+    let text = CString::new(active.unwrap_or_default()).unwrap_or_default();
+    // SAFETY: the string lives through the call, which copies it.
+    unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
+}
+
+/// Whether the server is a standby, or still recovering.
+pub(crate) fn in_recovery() -> bool {
+    // SAFETY: reads shared state only.
+    unsafe { pg_sys::RecoveryInProgress() }
+}

@@ -1,0 +1,91 @@
+//! The pg_steward.* settings. All but shared-memory sizes change by reload.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
+
+static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
+static MAX_CONCURRENT_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2_000);
+static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+static EXCLUDED_DATABASES: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
+
+/// Makes the settings known to the server.
+pub(crate) fn define() {
+    GucRegistry::define_bool_guc(
+        c"pg_steward.enabled",
+        c"Whether background workers start new work.",
+        c"Off: work in progress ends, nothing new starts, calls by hand still work. Default on.",
+        &ENABLED,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_steward.max_concurrent_jobs",
+        c"Jobs that may run at the same time in the whole server, 1 to 64.",
+        c"Each takes one background worker of max_worker_processes, and each database with work \
+          due one more. Default 4.",
+        &MAX_CONCURRENT_JOBS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_steward.lock_timeout",
+        c"How long a step waits for a lock on a user's table, in milliseconds, 10 ms to 1 min.",
+        c"Nobody is queued behind a step for longer than this; the step is then tried again, and \
+          later by its job. Default 2 s.",
+        &LOCK_TIMEOUT,
+        10,
+        60_000,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"pg_steward.history_retention",
+        c"How long steward.job_runs keeps finished runs, in minutes, 1 h to 10 years.",
+        c"Older rows are removed by the scheduler, about once an hour; the last run of a job stays. \
+          Default 30 days.",
+        &HISTORY_RETENTION,
+        60,
+        10 * 366 * 24 * 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_string_guc(
+        c"pg_steward.excluded_databases",
+        c"Databases in which no background worker ever runs, separated by commas.",
+        c"Calls by hand still work there. Default empty.",
+        &EXCLUDED_DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+}
+
+/// Whether workers may start new work.
+pub(crate) fn enabled() -> bool {
+    ENABLED.get()
+}
+
+/// Executors allowed in the whole server.
+pub(crate) fn max_concurrent_jobs() -> u32 {
+    MAX_CONCURRENT_JOBS.get().unsigned_abs()
+}
+
+/// A step's lock_timeout in milliseconds.
+pub(crate) fn lock_timeout_milliseconds() -> i32 {
+    LOCK_TIMEOUT.get()
+}
+
+/// How long finished runs are kept, in minutes.
+pub(crate) fn history_retention_minutes() -> i32 {
+    HISTORY_RETENTION.get()
+}
+
+/// Names of databases that workers stay out of.
+pub(crate) fn excluded_databases() -> Vec<String> {
+    let list = EXCLUDED_DATABASES.get().unwrap_or_default();
+    let text = list.to_string_lossy();
+    text.split(',').map(|name| name.trim().trim_matches('"').to_owned()).collect()
+}

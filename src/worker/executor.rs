@@ -1,0 +1,89 @@
+//! The executor: takes due jobs of its database one after the other until none is left.
+
+use pgrx::prelude::*;
+
+use super::run;
+use crate::error::{Error, Result};
+use crate::jobs::{self, Ending, Job};
+use crate::pg::locks::{self, TargetLock};
+use crate::pg::transaction::{self, Transactions};
+use crate::pg::{Oid, clock, report, signals, workers};
+use crate::settings;
+
+/// What the postmaster calls.
+pub(super) const ENTRY_POINT: &str = "pg_steward_executor_main";
+
+workers::entry_point!(pg_steward_executor_main, main);
+
+fn main(argument: workers::Argument) {
+    let (_, database) = workers::connect(argument);
+    // A failing job is dealt with in `work`; what arrives here is a database without the extension,
+    // which is the scheduler's to find out.
+    if let Err(error) = work(&database) {
+        report::failure(&format!("executor in {database}"), &error);
+    }
+}
+
+fn work(database: &str) -> Result<()> {
+    while settings::enabled() && !workers::in_recovery() {
+        signals::check();
+        let Some((job, run_id, lock)) = claim()? else { return Ok(()) };
+        workers::show_as(&format!("pg_steward executor: {database} job {}", job.job_id));
+        workers::report(Some(&format!("job {}", job.job_id)));
+        let outcome = run::run(&Transactions::Worker, &job, Some(run_id), &lock);
+        if let Err(error) = outcome {
+            report::failure(&format!("job {}", job.job_id), &error);
+            run::forget_orphan(&Transactions::Worker, &error, &job)?;
+        }
+        workers::report(None);
+    }
+    Ok(())
+}
+
+/// The most urgent due job that nobody else has: its run, logged, and its lock.
+fn claim() -> Result<Option<(Job, i64, TargetLock)>> {
+    transaction::run(|| {
+        if locks::database_is_wanted() || !extension_present()? {
+            return Ok(None);
+        }
+        let registry = jobs::registry()?;
+        let now = clock::now();
+        for job in jobs::due(now)? {
+            let Some(lock) = TargetLock::try_take(registry, job.target) else { continue };
+            let crashed =
+                Ending::Failed { consecutive: job.failures.saturating_add(1), due_again_at: None };
+            let if_it_crashes = jobs::next_run_at(now, crashed, clock::random());
+            if let Some((job, run_id)) = jobs::claim(job.job_id, now, if_it_crashes)? {
+                return Ok(Some((job, run_id, lock)));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Whether this database has the extension (now).
+pub(super) fn extension_present() -> Result<bool> {
+    crate::pg::query::one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward')",
+        &[],
+        |row| row.required(1),
+    )
+}
+
+/// Whether an error says that the extension was dropped under us.
+pub(super) fn is_gone(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE | PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME
+    )
+}
+
+/// Names an executor for the postmaster.
+pub(super) fn start(database: Oid, name: &str) -> Option<workers::Worker> {
+    workers::Worker::start(
+        "pg_steward executor",
+        &format!("pg_steward executor: {name}"),
+        ENTRY_POINT,
+        database,
+    )
+}

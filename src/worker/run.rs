@@ -1,0 +1,160 @@
+//! One run of one job: the same whether a worker or a person started it.
+//!
+//! Crash first: a worker's run is logged as started, in its own transaction, before anything is done
+//! (jobs::claim).
+
+use pgrx::JsonB;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::jobs::{self, Ending, Job};
+use crate::partition::{self, Outcome, Work};
+use crate::pg::locks::TargetLock;
+use crate::pg::transaction::Transactions;
+use crate::pg::{clock, identity, settings as pg_settings, wakeup};
+use crate::settings;
+
+/// Partition names that `job_runs.detail` lists at most.
+const LISTED: usize = 100;
+
+/// Runs a job whose lock the caller holds. `started` is the run that a worker has already logged; a
+/// person who waits sees a crash, so for them it is logged when there turns out to be something to
+/// do. Err: what went wrong, already logged in `job_runs`.
+pub(super) fn run(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    started: Option<i64>,
+    _lock: &TargetLock,
+) -> Result<()> {
+    let now = clock::now();
+    // Losing the log of a look that found nothing in a crash loses nothing.
+    let prepared = transactions.own_without_waiting(|| {
+        let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+            partition::prepare(job.target, now)
+        })?;
+        if started.is_none() && work.is_idle() {
+            record_idle(transactions, job, now, &work)?;
+        }
+        Ok(work)
+    });
+    let prepared = prepared.map_err(|error| partition::naming(transactions, job.target, error));
+    let run_id = match started {
+        Some(run_id) => run_id,
+        None if prepared.as_ref().is_ok_and(Work::is_idle) => return Ok(()),
+        None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None)))?,
+    };
+    let outcome = prepared.and_then(|work| {
+        let outcome = partition::carry_out(transactions, &work)?;
+        Ok((work, outcome))
+    });
+    finish(transactions, job, run_id, &outcome)?;
+    match outcome {
+        Ok((_, outcome)) => outcome.result(),
+        Err(error) => Err(error),
+    }
+}
+
+/// Logs, in the transaction that looked, that there was nothing to do.
+fn record_idle(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    looked_at: i64,
+    work: &Work,
+) -> Result<()> {
+    identity::as_steward(|| {
+        jobs::record_idle_run(job, looked_at, JsonB(detail(&Outcome::default())))?;
+        reschedule(transactions, job, work.due_again_at, 0)
+    })
+}
+
+fn finish(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    run_id: i64,
+    outcome: &Result<(Work, Outcome)>,
+) -> Result<()> {
+    let now = clock::now();
+    let failed =
+        |due_again_at| Ending::Failed { consecutive: job.failures.saturating_add(1), due_again_at };
+    let (status, error, detail, ending) = match outcome {
+        Ok((work, outcome)) => {
+            let error = outcome.result().err();
+            let ending = match &error {
+                None => Ending::Succeeded { due_again_at: work.due_again_at },
+                Some(_) => failed(Some(work.due_again_at)),
+            };
+            let status = if error.is_none() { "succeeded" } else { "failed" };
+            (status, error, detail(outcome), ending)
+        }
+        Err(error) => {
+            let status = if error.is_cancel() { "cancelled" } else { "failed" };
+            (status, Some(error.clone()), json!({}), failed(None))
+        }
+    };
+    let failures = match ending {
+        // Somebody stopped it: that says nothing of the job.
+        Ending::Failed { .. } if status == "cancelled" => job.failures,
+        Ending::Failed { consecutive, .. } => consecutive,
+        Ending::Succeeded { .. } => 0,
+    };
+    let next = jobs::next_run_at(now, ending, clock::random());
+    transactions.own(|| {
+        identity::as_steward(|| {
+            jobs::finish_run(run_id, status, error.as_ref(), JsonB(detail.clone()))
+        })
+    })?;
+    // Apart from the log and under a lock_timeout: somebody may hold the job's row locked in an open
+    // transaction, and must not pin us. The claim has put a worker's job off already.
+    let noted = transactions.own(|| {
+        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+            identity::as_steward(|| reschedule(transactions, job, next, failures))
+        })
+    });
+    match noted {
+        Err(error) if error.is_lock_trouble() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Notes when the job runs next. After a run by hand nobody else tells the scheduler.
+fn reschedule(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    next_run_at: i64,
+    failures: u32,
+) -> Result<()> {
+    if jobs::reschedule(job, next_run_at, failures)? && transactions.attended() {
+        wakeup::at_commit();
+    }
+    Ok(())
+}
+
+fn detail(outcome: &Outcome) -> serde_json::Value {
+    let failed: Vec<_> = outcome
+        .failed
+        .iter()
+        .take(LISTED)
+        .map(|(partition, error)| {
+            json!({"partition": partition, "sqlstate": error.sqlstate(), "error": error.to_string()})
+        })
+        .collect();
+    json!({
+        "created": outcome.done.len(),
+        "failed": outcome.failed.len(),
+        "partitions": outcome.done.iter().take(LISTED).collect::<Vec<_>>(),
+        "failures": failed,
+    })
+}
+
+/// Removes what is left of a policy whose table is gone. True: it was.
+pub(super) fn forget_orphan(
+    transactions: &Transactions<'_>,
+    error: &Error,
+    job: &Job,
+) -> Result<bool> {
+    if !matches!(error, Error::NoSuchRelation { .. }) {
+        return Ok(false);
+    }
+    transactions.own(|| partition::forget(job.target))?;
+    Ok(true)
+}

@@ -1,0 +1,247 @@
+//! The scheduler: one for a database that has work due. It starts executors, notes in shared
+//! memory when the database is due again, and leaves when nothing is due for a while.
+
+use std::time::Duration;
+
+use super::executor;
+use crate::error::Result;
+use crate::jobs;
+use crate::pg::locks;
+use crate::pg::shared_memory::{self, NEVER, Slot};
+use crate::pg::workers::Worker;
+use crate::pg::{Oid, clock, query, report, signals, transaction, workers};
+use crate::settings;
+
+/// What the postmaster calls.
+pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
+
+/// It stays for a job that is due within this time, in microseconds.
+const LINGER_MICROSECONDS: i64 = 15_000_000;
+/// While it could not start what is due (no free worker, too many jobs), it tries again after this.
+const RETRY: Duration = Duration::from_secs(1);
+/// While it stays it looks this often whether somebody wants the database for themselves: they wait
+/// 5 s.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+/// How long it then keeps away, in microseconds.
+const MAKE_WAY_MICROSECONDS: i64 = 10_000_000;
+/// How often finished runs are trimmed, in microseconds.
+const TRIM_EVERY_MICROSECONDS: i64 = 3_600_000_000;
+
+workers::entry_point!(pg_steward_scheduler_main, main);
+
+fn main(argument: workers::Argument) {
+    let (oid, name) = workers::connect(argument);
+    workers::show_as(&format!("pg_steward scheduler: {name}"));
+    let mut scheduler = Scheduler {
+        oid,
+        name,
+        executors: Vec::new(),
+        trimmed_at: None,
+        starved: false,
+        left_due: Vec::new(),
+    };
+    if !scheduler.take_slot() {
+        return;
+    }
+    let requests = scheduler.requests();
+    if let Err(error) = scheduler.work() {
+        // Look again later: whatever it was, the launcher must not start us every instant.
+        scheduler.leave(requests, true, clock::now().saturating_add(60_000_000));
+        if !executor::is_gone(&error) {
+            report::failure(&format!("scheduler in {}", scheduler.name), &error);
+        }
+    }
+    shared_memory::update(oid, |slot| {
+        slot.scheduler_pid = 0;
+        slot.executors = 0;
+        slot.left_well = true;
+    });
+    signals::wake(shared_memory::launcher_pid());
+}
+
+struct Scheduler {
+    oid: Oid,
+    name: String,
+    executors: Vec<Worker>,
+    trimmed_at: Option<i64>,
+    /// No worker was to be had.
+    starved: bool,
+    /// What was due at the last look.
+    left_due: Vec<i64>,
+}
+
+/// What one look at the jobs gave.
+struct Look {
+    /// The jobs that are due and not being run.
+    due: Vec<i64>,
+    /// The runs in progress.
+    running: usize,
+    next_due_at: i64,
+    /// The database accepts connections and is no template.
+    open: bool,
+}
+
+impl Scheduler {
+    fn work(&mut self) -> Result<()> {
+        loop {
+            signals::check();
+            let requests = self.requests();
+            if transaction::run(|| Ok(locks::database_is_wanted()))? {
+                self.make_way();
+                return Ok(());
+            }
+            if !transaction::run(executor::extension_present)? {
+                self.leave(requests, false, NEVER);
+                return Ok(());
+            }
+            self.trim()?;
+            let before = self.executors.len();
+            self.executors.retain(|executor| !executor.has_ended());
+            let ended = self.executors.len() < before;
+            let now = clock::now();
+            let look = transaction::run(|| look(now))?;
+            let welcome = look.open && !settings::excluded_databases().contains(&self.name);
+            let enabled = settings::enabled() && welcome;
+            // An executor that ended and left the same jobs due could not have them: somebody holds
+            // them locked. They are tried again after a pause.
+            let held = ended && look.due == self.left_due;
+            let wanted =
+                if enabled && !held { look.running.saturating_add(look.due.len()) } else { 0 };
+            let starved = !self.start_executors(wanted) || held;
+            self.left_due.clone_from(&look.due);
+            self.note();
+            let idle = self.executors.is_empty();
+            let stay_for = now.saturating_add(LINGER_MICROSECONDS);
+            if idle && (!enabled || (look.due.is_empty() && look.next_due_at > stay_for)) {
+                // The launcher learns at its next scan that we are not welcome here any more.
+                let due = if welcome { look.next_due_at } else { stay_for };
+                self.leave(requests, true, due);
+                return Ok(());
+            }
+            if idle && self.starved {
+                // Every worker slot is taken, perhaps by schedulers like us: make room for an executor.
+                let pause = clock::jittered(2_000).as_micros();
+                let later = now.saturating_add(i64::try_from(pause).unwrap_or(2_000_000));
+                self.leave(requests, true, later);
+                return Ok(());
+            }
+            workers::report(None);
+            signals::sleep(Self::nap(now, &look, starved));
+        }
+    }
+
+    /// Registers as this database's scheduler. False: a launcher that has ended since had started
+    /// another one, which is still there.
+    fn take_slot(&self) -> bool {
+        let mine = signals::my_pid();
+        let other = shared_memory::slot(self.oid).map_or(0, |slot| slot.scheduler_pid);
+        if other != mine && signals::is_alive(other) {
+            return false;
+        }
+        shared_memory::update(self.oid, |slot| slot.scheduler_pid = mine).is_some()
+    }
+
+    fn requests(&self) -> u32 {
+        shared_memory::slot(self.oid).map_or(0, |slot| slot.requests)
+    }
+
+    /// Starts as many executors as there are due jobs and room. False: not all that were wanted.
+    fn start_executors(&mut self, wanted: usize) -> bool {
+        while self.executors.len() < wanted {
+            let elsewhere = shared_memory::executors().saturating_sub(self.noted());
+            let running = u32::try_from(self.executors.len()).unwrap_or(u32::MAX);
+            if elsewhere.saturating_add(running) >= settings::max_concurrent_jobs() {
+                return false;
+            }
+            match executor::start(self.oid, &self.name) {
+                Some(executor) => {
+                    self.executors.push(executor);
+                    self.starved = false;
+                    shared_memory::update(self.oid, |slot| slot.starvation_told = false);
+                }
+                None => {
+                    self.starved = true;
+                    let told = shared_memory::update(self.oid, |slot| {
+                        std::mem::replace(&mut slot.starvation_told, true)
+                    });
+                    if told == Some(false) {
+                        report::log(&format!(
+                            "no free background worker for jobs in database \"{}\": raise \
+                             max_worker_processes; trying again every second",
+                            self.name
+                        ));
+                    }
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn noted(&self) -> u32 {
+        shared_memory::slot(self.oid).map_or(0, |slot| slot.executors)
+    }
+
+    fn note(&self) {
+        let running = u32::try_from(self.executors.len()).unwrap_or(u32::MAX);
+        shared_memory::update(self.oid, |slot| {
+            slot.executors = running;
+            slot.has_extension = true;
+        });
+    }
+
+    /// How long to sleep: an executor's end and a changed policy set the latch.
+    fn nap(now: i64, look: &Look, starved: bool) -> Duration {
+        if starved {
+            return RETRY;
+        }
+        if !look.due.is_empty() {
+            // They are being taken; the end of an executor wakes us.
+            return LONGEST_NAP;
+        }
+        let until = look.next_due_at.saturating_sub(now).max(1_000);
+        Duration::from_micros(until.unsigned_abs()).min(LONGEST_NAP)
+    }
+
+    fn trim(&mut self) -> Result<()> {
+        let now = clock::now();
+        if self.trimmed_at.is_some_and(|at| now.saturating_sub(at) < TRIM_EVERY_MICROSECONDS) {
+            return Ok(());
+        }
+        self.trimmed_at = Some(now);
+        transaction::run(|| jobs::trim_history(settings::history_retention_minutes())).map(|_| ())
+    }
+
+    /// Ends our executors, and starts nothing here for a while. A run that is cut off is closed as
+    /// crashed and done again, as after any other end of its process.
+    fn make_way(&mut self) {
+        self.executors.drain(..).for_each(Worker::terminate);
+        let until = clock::now().saturating_add(MAKE_WAY_MICROSECONDS);
+        shared_memory::update(self.oid, |slot| slot.paused_until = until);
+    }
+
+    /// Notes when to come back, unless somebody asked for a look since `requests` was read.
+    fn leave(&self, requests: u32, has_extension: bool, next_due: i64) {
+        shared_memory::update(self.oid, |slot: &mut Slot| {
+            slot.has_extension = has_extension;
+            if slot.requests == requests {
+                slot.next_due = next_due;
+            }
+        });
+    }
+}
+
+fn look(now: i64) -> Result<Look> {
+    jobs::close_abandoned_runs()?;
+    Ok(Look {
+        due: jobs::due(now)?.into_iter().map(|job| job.job_id).collect(),
+        running: usize::try_from(jobs::running()?).unwrap_or(0),
+        next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
+        open: query::one(
+            "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d
+              WHERE d.datname = pg_catalog.current_database()",
+            &[],
+            |row| row.required(1),
+        )?,
+    })
+}
