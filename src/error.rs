@@ -53,6 +53,8 @@ pub(crate) enum Error {
     NoSuchJob { job_id: i64 },
     #[error("cannot execute {action} on a standby")]
     OnStandby { action: &'static str },
+    #[error("this database has no extension pg_steward")]
+    NoExtension,
     #[error("{procedure} cannot run inside a transaction block")]
     InTransactionBlock { procedure: &'static str },
     #[error(
@@ -106,7 +108,9 @@ impl Error {
                 Code::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
             Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
-            Self::NotManaged { .. } | Self::NoSuchJob { .. } => Code::ERRCODE_UNDEFINED_OBJECT,
+            Self::NotManaged { .. } | Self::NoSuchJob { .. } | Self::NoExtension => {
+                Code::ERRCODE_UNDEFINED_OBJECT
+            }
             Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::TooManyMissed { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -237,6 +241,7 @@ impl Error {
             Self::NoSuchRelation { .. } => {
                 Some("It was dropped meanwhile, or never was: pg_class has no such oid.".into())
             }
+            Self::NoExtension => Some("CREATE EXTENSION pg_steward;".into()),
             Self::Query { .. } | Self::UnexpectedNull { .. } => None,
         }
     }

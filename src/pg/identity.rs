@@ -1,11 +1,9 @@
 //! Acting as an object's owner, and never more; and as ourselves on our own tables.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 
-use super::{query, settings};
-use crate::error::{Error, Result};
+use super::{extension, query, settings};
+use crate::error::Result;
 
 /// `SECURITY_LOCAL_USERID_CHANGE` and `SECURITY_RESTRICTED_OPERATION` of src/include/miscadmin.h:
 /// the first forbids SET ROLE and SET SESSION AUTHORIZATION, the second everything that could run
@@ -23,8 +21,7 @@ pub(crate) fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> Result<T>) 
 /// Runs `work` with the rights of the extension's owner: for steward's own tables, on which nobody
 /// else has any privilege. `work` must call nothing that a user could have defined.
 pub(crate) fn as_steward<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let owner = extension_owner()?;
-    switched(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, work)
+    switched(extension::find()?.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, work)
 }
 
 /// The role whose rights are in force.
@@ -71,38 +68,4 @@ fn switched<T>(user: pg_sys::Oid, context: i32, work: impl FnOnce() -> Result<T>
         pg_sys::SetUserIdAndSecContext(before, context_before);
     }
     outcome
-}
-
-/// Read without a query: every piece of work on our tables asks for it, and the answer must not
-/// hang on the search_path that the session happens to have.
-fn extension_owner() -> Result<pg_sys::Oid> {
-    const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let mut owner = None;
-    // SAFETY: a catalog scan from open to close, as in get_extension_oid (src/backend/commands/
-    // extension.c); a tuple's fixed part is a FormData_pg_extension and is read while the scan is
-    // on it. When something raises, the abort closes both.
-    unsafe {
-        let relation = pg_sys::table_open(pg_sys::ExtensionRelationId, LOCK);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
-        while owner.is_none() {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            let extension = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_extension>();
-            if CStr::from_ptr(extension.extname.data.as_ptr()) == c"pg_steward" {
-                owner = Some(extension.extowner);
-            }
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, LOCK);
-    }
-    owner.ok_or(Error::Query { message: "this database has no extension pg_steward".to_owned() })
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 pub(crate) mod clock;
 pub(crate) mod databases;
+pub(crate) mod extension;
 pub(crate) mod ident;
 pub(crate) mod identity;
 pub(crate) mod locks;

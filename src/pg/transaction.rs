@@ -2,18 +2,29 @@
 
 use pgrx::{FromDatum, PgMemoryContexts, pg_sys};
 
-use super::{settings, subtransaction};
+use super::{extension, settings, subtransaction};
 use crate::error::{Error, Result};
 
 /// One transaction of a worker, with a snapshot. Committed when `work` returns Ok; when it returns
 /// Err or an SQL error unwinds out of it, aborted, and the worker lives on.
 pub(crate) fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    run_after(|| Ok(()), work)
+}
+
+/// The same for work on our tables: the extension stays in place meanwhile. Errors: it is gone.
+pub(crate) fn with_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    run_after(extension::hold, work)
+}
+
+/// `lock` comes before the snapshot, which must not grow old in a queue.
+fn run_after<T>(lock: impl FnOnce() -> Result<()>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: called from a worker's main loop, outside any transaction.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
     }
     let outcome = subtransaction::caught(|| {
+        lock()?;
         // SAFETY: inside the transaction begun above.
         unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
         let value = work()?;
@@ -80,13 +91,20 @@ impl Transactions<'_> {
 
     fn begin<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         match self {
-            Self::Worker => run(work),
+            Self::Worker => with_extension(work),
             Self::Procedure(procedure) => {
                 // What one transaction allocates goes with it, however many there are in one CALL.
                 let mut memory = PgMemoryContexts::new("pg_steward step");
                 // SAFETY: the context lives through the call, and nothing that unwinds leaves it:
                 // the subtransaction catches, and puts back the context it found.
-                let outcome = unsafe { memory.switch_to(|_| subtransaction::run(work)) };
+                let outcome = unsafe {
+                    memory.switch_to(|_| {
+                        subtransaction::run(|| {
+                            extension::hold()?;
+                            work()
+                        })
+                    })
+                };
                 procedure.commit();
                 outcome
             }

@@ -1,7 +1,5 @@
 //! The executor: takes due jobs of its database one after the other until none is left.
 
-use pgrx::prelude::*;
-
 use super::run;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
@@ -17,10 +15,10 @@ workers::entry_point!(pg_steward_executor_main, main);
 
 fn main(argument: workers::Argument) {
     let (_, database) = workers::connect(argument);
-    // A failing job is dealt with in `work`; what arrives here is a database without the extension,
-    // which is the scheduler's to find out.
-    if let Err(error) = work(&database) {
-        report::failure(&format!("executor in {database}"), &error);
+    match work(&database) {
+        // That the extension is gone is the scheduler's to find out.
+        Ok(()) | Err(Error::NoExtension) => (),
+        Err(error) => report::failure(&format!("executor in {database}"), &error),
     }
 }
 
@@ -32,6 +30,9 @@ fn work(database: &str) -> Result<()> {
         workers::report(Some(&format!("job {}", job.job_id)));
         let outcome = run::run(&Transactions::Worker, &job, Some(run_id), &lock);
         if let Err(error) = outcome {
+            if matches!(error, Error::NoExtension) {
+                return Err(error);
+            }
             report::failure(&format!("job {}", job.job_id), &error);
             run::forget_orphan(&Transactions::Worker, &error, &job)?;
         }
@@ -42,8 +43,8 @@ fn work(database: &str) -> Result<()> {
 
 /// The most urgent due job that nobody else has: its run, logged, and its lock.
 fn claim() -> Result<Option<(Job, i64, TargetLock)>> {
-    transaction::run(|| {
-        if locks::database_is_wanted() || !extension_present()? {
+    transaction::with_extension(|| {
+        if locks::database_is_wanted() {
             return Ok(None);
         }
         let registry = jobs::registry()?;
@@ -59,23 +60,6 @@ fn claim() -> Result<Option<(Job, i64, TargetLock)>> {
         }
         Ok(None)
     })
-}
-
-/// Whether this database has the extension (now).
-pub(super) fn extension_present() -> Result<bool> {
-    crate::pg::query::one(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward')",
-        &[],
-        |row| row.required(1),
-    )
-}
-
-/// Whether an error says that the extension was dropped under us.
-pub(super) fn is_gone(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE | PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME
-    )
 }
 
 /// Names an executor for the postmaster.

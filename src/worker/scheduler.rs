@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::executor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::jobs;
 use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
@@ -44,10 +44,12 @@ fn main(argument: workers::Argument) {
         return;
     }
     let requests = scheduler.requests();
-    if let Err(error) = scheduler.work() {
-        // Look again later: whatever it was, the launcher must not start us every instant.
-        scheduler.leave(requests, true, clock::now().saturating_add(60_000_000));
-        if !executor::is_gone(&error) {
+    match scheduler.work() {
+        Ok(()) => (),
+        Err(Error::NoExtension) => scheduler.leave(requests, false, NEVER),
+        Err(error) => {
+            // Look again later: whatever it was, the launcher must not start us every instant.
+            scheduler.leave(requests, true, clock::now().saturating_add(60_000_000));
             report::failure(&format!("scheduler in {}", scheduler.name), &error);
         }
     }
@@ -90,16 +92,12 @@ impl Scheduler {
                 self.make_way();
                 return Ok(());
             }
-            if !transaction::run(executor::extension_present)? {
-                self.leave(requests, false, NEVER);
-                return Ok(());
-            }
             self.trim()?;
             let before = self.executors.len();
             self.executors.retain(|executor| !executor.has_ended());
             let ended = self.executors.len() < before;
             let now = clock::now();
-            let look = transaction::run(|| look(now))?;
+            let look = transaction::with_extension(|| look(now))?;
             let welcome = look.open && !settings::excluded_databases().contains(&self.name);
             let enabled = settings::enabled() && welcome;
             // An executor that ended and left the same jobs due could not have them: somebody holds
@@ -209,7 +207,8 @@ impl Scheduler {
             return Ok(());
         }
         self.trimmed_at = Some(now);
-        transaction::run(|| jobs::trim_history(settings::history_retention_minutes())).map(|_| ())
+        transaction::with_extension(|| jobs::trim_history(settings::history_retention_minutes()))
+            .map(|_| ())
     }
 
     /// Ends our executors, and starts nothing here for a while. A run that is cut off is closed as

@@ -21,6 +21,7 @@ mod range_support;
 mod range_takeover;
 mod range_template;
 mod rough_databases;
+mod rough_extension;
 mod rough_kills;
 mod rough_locks;
 mod rough_sets;
