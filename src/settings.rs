@@ -61,6 +61,23 @@ pub(crate) fn define() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    #[cfg(debug_assertions)]
+    define_test_settings();
+}
+
+/// What only debug builds have.
+#[cfg(debug_assertions)]
+fn define_test_settings() {
+    GucRegistry::define_int_guc(
+        c"pg_steward.test_clock_offset",
+        c"For tests: how far ahead the workers believe the clock to be, in seconds.",
+        c"Only debug builds have it. Default 0.",
+        &crate::pg::clock::TEST_OFFSET_SECONDS,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S | GucFlags::NO_SHOW_ALL,
+    );
 }
 
 /// Whether workers may start new work.

@@ -80,7 +80,7 @@ fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<
     let mut tried = 0;
     loop {
         tried += 1;
-        match transactions.own(|| take(work, step)) {
+        match transactions.step(|| take(work, step)) {
             Err(error) if error.is_lock_trouble() && tried < ATTEMPTS => {
                 signals::pause(clock::jittered(PAUSE_MILLISECONDS << tried));
             }

@@ -7,10 +7,19 @@ use pgrx::pg_sys;
 
 use crate::error::{Error, Result};
 
+/// How far tests put the workers' clock forward, in seconds: a setting of debug builds, which are
+/// not what users get.
+#[cfg(debug_assertions)]
+pub(crate) static TEST_OFFSET_SECONDS: pgrx::guc::GucSetting<i32> =
+    pgrx::guc::GucSetting::<i32>::new(0);
+
 /// Now, in microseconds since 2000-01-01 UTC.
 pub(crate) fn now() -> i64 {
     // SAFETY: reads the system clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    #[cfg(debug_assertions)]
+    let now = now + 1_000_000 * i64::from(TEST_OFFSET_SECONDS.get());
+    now
 }
 
 /// A parameter of type timestamptz.

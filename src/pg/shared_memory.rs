@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     pub(crate) scheduler_pid: i32,
     /// Executors that scheduler has running.
     pub(crate) executors: u32,
+    /// Since when it waits for one more than the server may run; 0 when it does not.
+    pub(crate) waiting_since: i64,
     /// The scheduler has ended as it should; false from its start until then.
     pub(crate) left_well: bool,
     /// The log says that no worker was to be had for an executor; schedulers come and go meanwhile.
@@ -139,7 +141,46 @@ pub(crate) fn retain(mut keep: impl FnMut(u32) -> bool) {
     }
 }
 
-/// Executors running in the whole server.
-pub(crate) fn executors() -> u32 {
-    slots().iter().map(|slot| slot.executors).sum()
+/// Counts one more executor of a database, unless the server has `limit` of them already: then the
+/// scheduler is noted as waiting, since `now`, for [`give_back_executors`]. False: it must wait.
+pub(crate) fn take_executor(database: pg_sys::Oid, limit: u32, now: i64) -> bool {
+    if !is_preloaded() {
+        return false;
+    }
+    let mut directory = DIRECTORY.exclusive();
+    let running: u32 = directory.slots.iter().map(|slot| slot.executors).sum();
+    let mine = directory.slots.iter_mut().find(|slot| slot.database == database.to_u32());
+    let Some(slot) = mine else { return false };
+    if running >= limit {
+        if slot.waiting_since == 0 {
+            slot.waiting_since = now;
+        }
+        return false;
+    }
+    slot.waiting_since = 0;
+    slot.executors += 1;
+    true
+}
+
+/// Counts so many executors of a database less. Gives the schedulers that may now start one, those
+/// first that have waited longest; the caller wakes them.
+pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32) -> Vec<i32> {
+    if !is_preloaded() {
+        return Vec::new();
+    }
+    let mut directory = DIRECTORY.exclusive();
+    let mine = directory.slots.iter_mut().find(|slot| slot.database == database.to_u32());
+    if let Some(slot) = mine {
+        slot.executors = slot.executors.saturating_sub(ended);
+    }
+    let mut waiting: Vec<&mut Slot> =
+        directory.slots.iter_mut().filter(|slot| slot.waiting_since != 0).collect();
+    waiting.sort_by_key(|slot| slot.waiting_since);
+    let woken = waiting.into_iter().take(ended as usize);
+    woken
+        .map(|slot| {
+            slot.waiting_since = 0;
+            slot.scheduler_pid
+        })
+        .collect()
 }

@@ -72,26 +72,36 @@ pub(crate) enum Transactions<'a> {
 }
 
 impl Transactions<'_> {
-    /// Runs `work` in a transaction of its own. Ok: committed. Err: nothing of it remains, and the
-    /// next call starts afresh.
+    /// Runs `work` on our tables in a transaction of its own. Ok: committed. Err: nothing of it
+    /// remains, and the next call starts afresh.
     pub(crate) fn own<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         // A procedure has no SET clause of its own: without the pin, operators would be looked up in
         // the caller's search_path.
-        self.begin(|| settings::pinned(work))
+        self.begin(extension::hold, || settings::pinned(work))
+    }
+
+    /// The same for work that uses none of our tables, and so keeps no DROP EXTENSION waiting however
+    /// long it takes.
+    pub(crate) fn step<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.begin(|| Ok(()), || settings::pinned(work))
     }
 
     /// The same for what a crash may take back: the commit does not wait for the disk.
     pub(crate) fn own_without_waiting<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.begin(|| {
+        self.begin(extension::hold, || {
             // Outside the pinned level, which takes every setting back before the commit.
             settings::commit_without_waiting();
             settings::pinned(work)
         })
     }
 
-    fn begin<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn begin<T>(
+        &self,
+        lock: impl FnOnce() -> Result<()>,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         match self {
-            Self::Worker => with_extension(work),
+            Self::Worker => run_after(lock, work),
             Self::Procedure(procedure) => {
                 // What one transaction allocates goes with it, however many there are in one CALL.
                 let mut memory = PgMemoryContexts::new("pg_steward step");
@@ -100,7 +110,7 @@ impl Transactions<'_> {
                 let outcome = unsafe {
                     memory.switch_to(|_| {
                         subtransaction::run(|| {
-                            extension::hold()?;
+                            lock()?;
                             work()
                         })
                     })

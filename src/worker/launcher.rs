@@ -122,6 +122,7 @@ impl Launcher {
                 // Killed, or it could not connect: again after a pause that doubles, to a minute.
                 slot.scheduler_pid = 0;
                 slot.executors = 0;
+                slot.waiting_since = 0;
                 let pause = RETRY_MICROSECONDS << (*deaths).min(6);
                 slot.next_due = clock::now().saturating_add(pause);
                 *deaths = deaths.saturating_add(1);

@@ -11,7 +11,7 @@ use crate::jobs::{self, Ending, Job};
 use crate::partition::{self, Outcome, Work};
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::Transactions;
-use crate::pg::{clock, identity, settings as pg_settings, wakeup};
+use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
 use crate::settings;
 
 /// Partition names that `job_runs.detail` lists at most.
@@ -101,19 +101,19 @@ fn finish(
     transactions.own(|| {
         identity::as_steward(|| {
             jobs::finish_run(run_id, status, error.as_ref(), JsonB(detail.clone()))
-        })
-    })?;
-    // Apart from the log and under a lock_timeout: somebody may hold the job's row locked in an open
-    // transaction, and must not pin us. The claim has put a worker's job off already.
-    let noted = transactions.own(|| {
-        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            identity::as_steward(|| reschedule(transactions, job, next, failures))
-        })
-    });
-    match noted {
-        Err(error) if error.is_lock_trouble() => Ok(()),
-        outcome => outcome,
-    }
+        })?;
+        // Somebody may hold the job's row locked in an open transaction, and must not pin us for
+        // longer than anybody else. The claim has put a worker's job off already.
+        let noted = subtransaction::run(|| {
+            pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+                identity::as_steward(|| reschedule(transactions, job, next, failures))
+            })
+        });
+        match noted {
+            Err(error) if error.is_lock_trouble() => Ok(()),
+            outcome => outcome,
+        }
+    })
 }
 
 /// Notes when the job runs next. After a run by hand nobody else tells the scheduler.

@@ -17,8 +17,14 @@ pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
 
 /// It stays for a job that is due within this time, in microseconds.
 const LINGER_MICROSECONDS: i64 = 15_000_000;
+/// It comes back so long before the next job is due, in microseconds: connecting and reading the
+/// catalogs takes a while, the more so where many databases are due at the same instant.
+const LEAD_MICROSECONDS: i64 = 3_000_000;
 /// While it could not start what is due (no free worker, too many jobs), it tries again after this.
 const RETRY: Duration = Duration::from_secs(1);
+/// An executor takes jobs one after the other; as long as some are left, another one is started so
+/// much later, for those that take long. In microseconds.
+const REINFORCE_MICROSECONDS: i64 = 100_000;
 /// While it stays it looks this often whether somebody wants the database for themselves: they wait
 /// 5 s.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
@@ -39,6 +45,7 @@ fn main(argument: workers::Argument) {
         trimmed_at: None,
         starved: false,
         left_due: Vec::new(),
+        started_at: 0,
     };
     if !scheduler.take_slot() {
         return;
@@ -56,6 +63,7 @@ fn main(argument: workers::Argument) {
     shared_memory::update(oid, |slot| {
         slot.scheduler_pid = 0;
         slot.executors = 0;
+        slot.waiting_since = 0;
         slot.left_well = true;
     });
     signals::wake(shared_memory::launcher_pid());
@@ -70,6 +78,8 @@ struct Scheduler {
     starved: bool,
     /// What was due at the last look.
     left_due: Vec<i64>,
+    /// When the last executor was asked for.
+    started_at: i64,
 }
 
 /// What one look at the jobs gave.
@@ -93,9 +103,7 @@ impl Scheduler {
                 return Ok(());
             }
             self.trim()?;
-            let before = self.executors.len();
-            self.executors.retain(|executor| !executor.has_ended());
-            let ended = self.executors.len() < before;
+            let ended = self.reap();
             let now = clock::now();
             let look = transaction::with_extension(|| look(now))?;
             let welcome = look.open && !settings::excluded_databases().contains(&self.name);
@@ -105,15 +113,15 @@ impl Scheduler {
             let held = ended && look.due == self.left_due;
             let wanted =
                 if enabled && !held { look.running.saturating_add(look.due.len()) } else { 0 };
-            let starved = !self.start_executors(wanted) || held;
+            let starved = !self.start_executor(wanted, now) || held;
             self.left_due.clone_from(&look.due);
-            self.note();
+            shared_memory::update(self.oid, |slot| slot.has_extension = true);
             let idle = self.executors.is_empty();
             let stay_for = now.saturating_add(LINGER_MICROSECONDS);
             if idle && (!enabled || (look.due.is_empty() && look.next_due_at > stay_for)) {
                 // The launcher learns at its next scan that we are not welcome here any more.
                 let due = if welcome { look.next_due_at } else { stay_for };
-                self.leave(requests, true, due);
+                self.leave(requests, true, due.saturating_sub(LEAD_MICROSECONDS));
                 return Ok(());
             }
             if idle && self.starved {
@@ -143,49 +151,57 @@ impl Scheduler {
         shared_memory::slot(self.oid).map_or(0, |slot| slot.requests)
     }
 
-    /// Starts as many executors as there are due jobs and room. False: not all that were wanted.
-    fn start_executors(&mut self, wanted: usize) -> bool {
-        while self.executors.len() < wanted {
-            let elsewhere = shared_memory::executors().saturating_sub(self.noted());
-            let running = u32::try_from(self.executors.len()).unwrap_or(u32::MAX);
-            if elsewhere.saturating_add(running) >= settings::max_concurrent_jobs() {
-                return false;
+    /// Forgets executors that have ended, and lets others have their places. True: there were some.
+    fn reap(&mut self) -> bool {
+        let before = self.executors.len();
+        self.executors.retain(|executor| !executor.has_ended());
+        self.give_back(before - self.executors.len());
+        self.executors.len() < before
+    }
+
+    fn give_back(&self, executors: usize) {
+        let ended = u32::try_from(executors).unwrap_or(u32::MAX);
+        if ended > 0 {
+            let waiting = shared_memory::give_back_executors(self.oid, ended);
+            waiting.into_iter().for_each(signals::wake);
+        }
+    }
+
+    /// Starts one more executor if fewer than `wanted` run, and the last one has had a while to take
+    /// what is due. False: there was no room for it.
+    fn start_executor(&mut self, wanted: usize, now: i64) -> bool {
+        let patience = self.started_at.saturating_add(REINFORCE_MICROSECONDS);
+        let settling = !self.executors.is_empty() && (self.started_at..patience).contains(&now);
+        if self.executors.len() >= wanted || settling {
+            return true;
+        }
+        if !shared_memory::take_executor(self.oid, settings::max_concurrent_jobs(), now) {
+            return false;
+        }
+        self.started_at = now;
+        match executor::start(self.oid, &self.name) {
+            Some(executor) => {
+                self.executors.push(executor);
+                self.starved = false;
+                shared_memory::update(self.oid, |slot| slot.starvation_told = false);
+                true
             }
-            match executor::start(self.oid, &self.name) {
-                Some(executor) => {
-                    self.executors.push(executor);
-                    self.starved = false;
-                    shared_memory::update(self.oid, |slot| slot.starvation_told = false);
+            None => {
+                self.give_back(1);
+                self.starved = true;
+                let told = shared_memory::update(self.oid, |slot| {
+                    std::mem::replace(&mut slot.starvation_told, true)
+                });
+                if told == Some(false) {
+                    report::log(&format!(
+                        "no free background worker for jobs in database \"{}\": raise \
+                         max_worker_processes; trying again every second",
+                        self.name
+                    ));
                 }
-                None => {
-                    self.starved = true;
-                    let told = shared_memory::update(self.oid, |slot| {
-                        std::mem::replace(&mut slot.starvation_told, true)
-                    });
-                    if told == Some(false) {
-                        report::log(&format!(
-                            "no free background worker for jobs in database \"{}\": raise \
-                             max_worker_processes; trying again every second",
-                            self.name
-                        ));
-                    }
-                    return false;
-                }
+                false
             }
         }
-        true
-    }
-
-    fn noted(&self) -> u32 {
-        shared_memory::slot(self.oid).map_or(0, |slot| slot.executors)
-    }
-
-    fn note(&self) {
-        let running = u32::try_from(self.executors.len()).unwrap_or(u32::MAX);
-        shared_memory::update(self.oid, |slot| {
-            slot.executors = running;
-            slot.has_extension = true;
-        });
     }
 
     /// How long to sleep: an executor's end and a changed policy set the latch.
@@ -194,8 +210,8 @@ impl Scheduler {
             return RETRY;
         }
         if !look.due.is_empty() {
-            // They are being taken; the end of an executor wakes us.
-            return LONGEST_NAP;
+            // They are being taken; what is left then gets another executor.
+            return Duration::from_micros(REINFORCE_MICROSECONDS.unsigned_abs());
         }
         let until = look.next_due_at.saturating_sub(now).max(1_000);
         Duration::from_micros(until.unsigned_abs()).min(LONGEST_NAP)

@@ -11,8 +11,11 @@ use postgres::Client;
 use crate::unattended_support::{SOON, drop_newest, exists, make_due};
 
 const LOCK_TIMEOUT: &str = "pg_steward.lock_timeout = '300ms'";
-/// How long the lock is held: many lock_timeouts.
-const HELD: Duration = Duration::from_secs(8);
+/// How long the lock is held: many lock_timeouts; a minute when `cargo verify --thorough` says so.
+fn held() -> Duration {
+    let thorough = std::env::var_os("PG_STEWARD_THOROUGH").is_some();
+    Duration::from_secs(if thorough { 60 } else { 8 })
+}
 /// What nobody waits for longer: one lock_timeout and a busy machine.
 const BRIEFLY: Duration = Duration::from_millis(1500);
 
@@ -42,14 +45,14 @@ fn failures(client: &mut Client) -> i64 {
 fn longest_wait(client: &mut Client, holder: i32, mode: &str, relation: &str) -> Duration {
     let started = Instant::now();
     let mut longest = 0.0_f64;
-    wait_until(SOON, "the lock was held for long and runs have failed", || {
+    wait_until(SOON + held(), "the lock was held for long and runs have failed", || {
         let waited: Option<f64> = client.value(
             "SELECT max(extract(epoch FROM clock_timestamp() - l.waitstart))::float8
                FROM pg_locks l JOIN pg_stat_activity a USING (pid)
               WHERE NOT l.granted AND a.backend_type = 'pg_steward executor'",
         );
         longest = longest.max(waited.unwrap_or(0.0));
-        started.elapsed() > HELD && failures(client) >= 2
+        started.elapsed() > held() && failures(client) >= 2
     });
     assert!(longest > 0.0, "no executor was seen to wait");
     let held: bool = client.value(&format!(
@@ -79,7 +82,8 @@ fn assert_failed_by_the_lock(client: &mut Client, each_within: Duration) {
 }
 
 fn wait_for_recovery(client: &mut Client, lost: &str) {
-    wait_until(SOON, "the retry succeeds after the release", || {
+    // The pause between two runs has doubled meanwhile.
+    wait_until(SOON + 2 * held(), "the retry succeeds after the release", || {
         exists(client, lost)
             && client.value(
                 "SELECT bool_and(last_status = 'succeeded' AND consecutive_failures = 0)

@@ -1,27 +1,29 @@
 //! What many databases with the extension and nothing to do cost a server.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
-use pg_test::cluster::{Cluster, try_wait_for};
 use pg_test::progress::Progress;
 
-use crate::bench::{Bench, run};
-use crate::numbers::{Series, time};
+use crate::bench::Bench;
+use crate::many::{Contents, settle, with_databases};
+use crate::numbers::{Series, mebibytes, time};
 use crate::processes::Server;
 use crate::report::{Line, Report, Target};
 
-/// Longer than the launcher takes to look into every database once.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// Longer than the pause between two looks.
-const CALM: Duration = Duration::from_secs(5);
-
 pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()> {
-    let (databases, minute, rounds) = bench.size((100, 60, 3), (20, 20, 2));
+    for databases in bench.size([100, 1_000], [20, 50]) {
+        tell(idle(bench, databases)?);
+    }
+    Ok(())
+}
+
+fn idle(bench: &Bench, databases: u32) -> Result<Report> {
+    let (minute, rounds) = bench.size((60, 3), (20, 2));
     let progress = Progress::start(format!("two servers with {databases} databases each"));
-    let without = with_databases(bench, databases, false)?;
-    let with = with_databases(bench, databases, true)?;
+    let without = with_databases(bench.cluster().preload(false), databases, Contents::Plain)?;
+    let with = with_databases(bench.cluster(), databases, Contents::Managed)?;
     let (plain, steward) = (Server::of(&without)?, Server::of(&with)?);
     let settled = settle(&with)?;
     progress.finish();
@@ -39,8 +41,7 @@ pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()>
         processes.push(steward.processes() as f64 - plain.processes() as f64);
     }
 
-    let mebibytes = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
-    tell(Report {
+    Ok(Report {
         title: format!(
             "{databases} idle databases, each with the extension and a monthly set, against the \
              same without (all were looked into {:.1} s after the start)",
@@ -68,55 +69,5 @@ pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()>
                 &memory_steward.over(&memory_plain),
             ),
         ],
-    });
-    Ok(())
-}
-
-/// A server that was just started, with so many equal databases.
-fn with_databases(bench: &Bench, databases: u32, extension: bool) -> Result<Cluster> {
-    // Making the databases is not measured.
-    let cluster = bench.cluster().preload(extension).conf("fsync = off").start()?;
-    let first = cluster.create_database()?;
-    let mut client = cluster.connect(&first)?;
-    run(&mut client, "CREATE TABLE t (at timestamptz NOT NULL) PARTITION BY RANGE (at)")?;
-    if extension {
-        run(&mut client, "CREATE EXTENSION pg_steward")?;
-        run(&mut client, "SELECT steward.manage_range('t', '1 month')")?;
-    } else {
-        run(
-            &mut client,
-            "DO $$ DECLARE month date := date_trunc('month', now()); BEGIN
-                 FOR n IN 0 .. 3 LOOP
-                     EXECUTE format('CREATE TABLE t_%s PARTITION OF t FOR VALUES FROM (%L) TO (%L)',
-                                    n, month, month + interval '1 month');
-                     month := month + interval '1 month';
-                 END LOOP;
-             END $$",
-        )?;
-    }
-    drop(client);
-    let mut admin = cluster.connect("postgres")?;
-    for n in 2..=databases {
-        run(&mut admin, &format!("CREATE DATABASE copy_{n} TEMPLATE {first}"))?;
-    }
-    run(&mut admin, "CHECKPOINT")?;
-    drop(admin);
-    cluster.restart()?;
-    Ok(cluster)
-}
-
-/// Waits until the launcher has looked into every database and has been alone for a while; gives
-/// the time from the start until then, that while not counted.
-fn settle(cluster: &Cluster) -> Result<Duration> {
-    let started = Instant::now();
-    let mut busy_until = started.elapsed();
-    try_wait_for(PATIENCE, "the launcher is the only process of pg_steward", || {
-        for kind in ["pg_steward scheduler", "pg_steward executor"] {
-            if !cluster.pids(kind)?.is_empty() {
-                busy_until = started.elapsed();
-            }
-        }
-        Ok((started.elapsed() - busy_until > CALM).then_some(()))
-    })?;
-    Ok(busy_until)
+    })
 }

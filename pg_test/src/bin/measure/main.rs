@@ -3,8 +3,11 @@
 
 mod bench;
 mod create;
+mod due;
+mod fleet;
 mod idle;
 mod latency;
+mod many;
 mod noop;
 mod numbers;
 mod processes;
@@ -46,6 +49,10 @@ enum Case {
     Latency,
     /// Databases with nothing to do.
     Idle,
+    /// A hundred databases, ten of them with work every minute.
+    Fleet,
+    /// Hundreds of jobs due at the same instant.
+    Due,
 }
 
 impl Case {
@@ -54,8 +61,10 @@ impl Case {
         match self {
             Self::Noop => (3, 1),
             Self::Create => (3, 1),
-            Self::Latency => (6, 1),
-            Self::Idle => (4, 1),
+            Self::Latency => (11, 2),
+            Self::Idle => (16, 3),
+            Self::Fleet => (9, 3),
+            Self::Due => (7, 3),
         }
     }
 
@@ -65,6 +74,8 @@ impl Case {
             Self::Create => create::measure(bench, tell),
             Self::Latency => latency::measure(bench, tell),
             Self::Idle => idle::measure(bench, tell),
+            Self::Fleet => fleet::measure(bench, tell),
+            Self::Due => due::measure(bench, tell),
         }
     }
 }

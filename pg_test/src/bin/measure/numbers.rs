@@ -61,6 +61,11 @@ pub(crate) fn time(seconds: f64) -> String {
     }
 }
 
+/// Bytes in mebibytes.
+pub(crate) fn mebibytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
+}
+
 /// The value that this share of them does not exceed; they come sorted.
 pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = (sorted.len() as f64 * share).ceil() as usize;

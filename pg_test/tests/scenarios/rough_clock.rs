@@ -1,0 +1,48 @@
+//! A clock that jumps.
+
+use pg_test::cluster::{Ask, wait_until};
+use pg_test::fixtures;
+
+use crate::unattended_support::{SOON, unattended_runs};
+
+#[test]
+fn a_clock_five_months_ahead_gets_the_current_partition_first_then_the_missed_ones() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    client.run(
+        "CREATE TABLE wins (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('wins', '1 month', premake => 3, time_zone => 'UTC')",
+    );
+    wait_until(SOON, "the first unattended run", || unattended_runs(&mut client, "succeeded") == 1);
+    let ahead: i64 = client.value(
+        "SELECT extract(epoch FROM (now() AT TIME ZONE 'UTC') + interval '5 months'
+                                   - (now() AT TIME ZONE 'UTC'))::int8",
+    );
+    let expected: Vec<String> = client.column(
+        "SELECT 'public.wins_' || to_char((now() AT TIME ZONE 'UTC') + months * interval '1 month', 'YYYY_MM')
+           FROM unnest(ARRAY[5, 6, 7, 8, 4]) WITH ORDINALITY AS m (months, place) ORDER BY place",
+    );
+    // What the next look has to find again although its record says that it is not due for weeks.
+    cluster.add_conf(&format!("pg_steward.test_clock_offset = {ahead}")).unwrap();
+    cluster.reload().unwrap();
+    wait_until(SOON, "the set is looked at again", || {
+        unattended_runs(&mut client, "succeeded") == 2
+    });
+    let made: Vec<String> = client.column(
+        "SELECT jsonb_array_elements_text(detail->'partitions') FROM steward.job_runs
+          WHERE run_id = (SELECT max(run_id) FROM steward.job_runs)",
+    );
+    assert_eq!(made, expected);
+
+    // And back: what was made stays, and nothing is made twice.
+    cluster.add_conf("pg_steward.test_clock_offset = 0").unwrap();
+    cluster.reload().unwrap();
+    client.run("INSERT INTO wins VALUES (now())");
+    client.run("CALL steward.maintain()");
+    let partitions: i64 = client.value("SELECT partitions FROM steward.partition_sets");
+    assert_eq!(partitions, 9);
+    let failed: i64 =
+        client.value("SELECT count(*) FROM steward.job_runs WHERE status <> 'succeeded'");
+    assert_eq!(failed, 0);
+}
