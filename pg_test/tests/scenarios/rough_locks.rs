@@ -11,11 +11,9 @@ use postgres::Client;
 use crate::unattended_support::{SOON, drop_newest, exists, make_due};
 
 const LOCK_TIMEOUT: &str = "pg_steward.lock_timeout = '300ms'";
-/// How long the lock is held: many lock_timeouts; a minute when `cargo verify --thorough` says so.
-fn held() -> Duration {
-    let thorough = std::env::var_os("PG_STEWARD_THOROUGH").is_some();
-    Duration::from_secs(if thorough { 60 } else { 8 })
-}
+/// How long a lock is held: many lock_timeouts.
+const HELD: Duration = Duration::from_secs(8);
+const HELD_LONG: Duration = Duration::from_secs(60);
 /// What nobody waits for longer: one lock_timeout and a busy machine.
 const BRIEFLY: Duration = Duration::from_millis(1500);
 
@@ -42,17 +40,23 @@ fn failures(client: &mut Client) -> i64 {
 }
 
 /// While the holder keeps its lock: how long an executor was seen to wait for a lock, at most.
-fn longest_wait(client: &mut Client, holder: i32, mode: &str, relation: &str) -> Duration {
+fn longest_wait(
+    client: &mut Client,
+    held: Duration,
+    holder: i32,
+    mode: &str,
+    relation: &str,
+) -> Duration {
     let started = Instant::now();
     let mut longest = 0.0_f64;
-    wait_until(SOON + held(), "the lock was held for long and runs have failed", || {
+    wait_until(SOON + held, "the lock was held for long and runs have failed", || {
         let waited: Option<f64> = client.value(
             "SELECT max(extract(epoch FROM clock_timestamp() - l.waitstart))::float8
                FROM pg_locks l JOIN pg_stat_activity a USING (pid)
               WHERE NOT l.granted AND a.backend_type = 'pg_steward executor'",
         );
         longest = longest.max(waited.unwrap_or(0.0));
-        started.elapsed() > held() && failures(client) >= 2
+        started.elapsed() > held && failures(client) >= 2
     });
     assert!(longest > 0.0, "no executor was seen to wait");
     let held: bool = client.value(&format!(
@@ -83,7 +87,7 @@ fn assert_failed_by_the_lock(client: &mut Client, each_within: Duration) {
 
 fn wait_for_recovery(client: &mut Client, lost: &str) {
     // The pause between two runs has doubled meanwhile.
-    wait_until(SOON + 2 * held(), "the retry succeeds after the release", || {
+    wait_until(SOON + HELD_LONG, "the retry succeeds after the release", || {
         exists(client, lost)
             && client.value(
                 "SELECT bool_and(last_status = 'succeeded' AND consecutive_failures = 0)
@@ -104,7 +108,7 @@ fn a_long_exclusive_lock_on_the_parent_is_let_alone_and_the_retry_succeeds() {
     reader.start("SELECT count(*) FROM bets");
     reader.wait_until_blocked(SOON);
     make_due(&mut client);
-    let waited = longest_wait(&mut client, holder.pid(), "AccessExclusiveLock", "bets");
+    let waited = longest_wait(&mut client, HELD_LONG, holder.pid(), "AccessExclusiveLock", "bets");
     assert!(waited < BRIEFLY, "an executor waited {waited:?}");
     assert!(!reader.is_done(), "the lock did not keep a reader out");
     // Whoever waits, waits for the holder and not for us.
@@ -127,7 +131,7 @@ fn a_long_vacuum_like_lock_on_the_parent_fails_runs_but_keeps_no_writer_waiting(
     holder.run("BEGIN; LOCK TABLE ONLY bets IN SHARE UPDATE EXCLUSIVE MODE");
     make_due(&mut client);
     let (waited, writes) = while_somebody_writes(&cluster, &database, || {
-        longest_wait(&mut client, holder.pid(), "ShareUpdateExclusiveLock", "bets")
+        longest_wait(&mut client, HELD, holder.pid(), "ShareUpdateExclusiveLock", "bets")
     });
     assert!(waited < BRIEFLY, "an executor waited {waited:?}");
     assert!(writes.slowest < BRIEFLY, "a writer waited {:?}", writes.slowest);
@@ -153,7 +157,7 @@ fn writers_queued_behind_an_executor_are_let_through_after_lock_timeout() {
     holder.run("BEGIN; SELECT count(*) FROM bets_default");
     let (waited, writes) = while_somebody_writes(&cluster, &database, || {
         make_due(&mut client);
-        longest_wait(&mut client, holder.pid(), "AccessShareLock", "bets_default")
+        longest_wait(&mut client, HELD, holder.pid(), "AccessShareLock", "bets_default")
     });
     assert!(waited < BRIEFLY, "an executor waited {waited:?}");
     assert!(
