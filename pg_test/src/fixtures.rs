@@ -9,23 +9,45 @@ use crate::setup::{Installation, postgres};
 /// Names the `pg_config` of the server that tests run on; `cargo verify` sets it.
 pub const PG_CONFIG_VARIABLE: &str = "PG_STEWARD_PG_CONFIG";
 
+/// Names the `pg_config` of an older major, for the test of pg_upgrade; `cargo verify` sets it.
+pub const OLD_PG_CONFIG_VARIABLE: &str = "PG_STEWARD_OLD_PG_CONFIG";
+
 /// The installation that tests run on: [`PG_CONFIG_VARIABLE`]'s, else the one installed.
 ///
 /// Panics if there is none, with what to do about it.
 pub fn installation() -> &'static Installation {
     static INSTALLATION: OnceLock<Installation> = OnceLock::new();
-    INSTALLATION.get_or_init(|| match std::env::var_os(PG_CONFIG_VARIABLE) {
-        Some(path) => match Installation::from_pg_config(Path::new(&path)) {
-            Ok(found) => found,
-            Err(error) => panic!("{PG_CONFIG_VARIABLE} is of no use: {error:#}"),
-        },
-        None => match postgres::find_default() {
+    INSTALLATION.get_or_init(|| {
+        match named_by(PG_CONFIG_VARIABLE).or_else(postgres::find_default) {
             Some(found) => found,
             None => {
                 panic!("no PostgreSQL server is installed: run `cargo verify`, which sees to it")
             }
-        },
+        }
     })
+}
+
+/// An installation of an older major than [`installation`]'s: [`OLD_PG_CONFIG_VARIABLE`]'s.
+///
+/// Panics if it is not set or not older, with what to do about it.
+pub fn old_installation() -> Installation {
+    let Some(old) = named_by(OLD_PG_CONFIG_VARIABLE) else {
+        panic!("{OLD_PG_CONFIG_VARIABLE} is not set: run `cargo verify --pg 15,18 --only upgrade`");
+    };
+    let (from, to) = (old.major, installation().major);
+    assert!(
+        from < to,
+        "{OLD_PG_CONFIG_VARIABLE} is of PostgreSQL {from}, which {to} is no upgrade of"
+    );
+    old
+}
+
+fn named_by(variable: &str) -> Option<Installation> {
+    let path = std::env::var_os(variable)?;
+    match Installation::from_pg_config(Path::new(&path)) {
+        Ok(found) => Some(found),
+        Err(error) => panic!("{variable} is of no use: {error:#}"),
+    }
 }
 
 /// A builder of clusters of [`installation`], with pg_steward preloaded.

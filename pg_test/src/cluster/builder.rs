@@ -67,6 +67,13 @@ impl Builder {
 
     /// Makes the data directory and starts the server.
     pub fn start(self) -> Result<Cluster> {
+        let cluster = self.create()?;
+        cluster.start()?;
+        Ok(cluster)
+    }
+
+    /// Makes the data directory of a server that is not started yet.
+    pub fn create(self) -> Result<Cluster> {
         let dir = template::server_directory()?;
         let warden = Warden::watch(&dir)?;
         let data = dir.join("data");
@@ -87,8 +94,6 @@ impl Builder {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         fs::write(&path, old + &conf)?;
 
-        let cluster = Cluster::new(self.installation, dir, Role::Primary, warden);
-        cluster.start()?;
-        Ok(cluster)
+        Ok(Cluster::new(self.installation, dir, Role::Primary, warden))
     }
 }

@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod standby;
 mod template;
+mod upgrade;
 mod wait;
 mod warden;
 

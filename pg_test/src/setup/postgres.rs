@@ -25,6 +25,8 @@ pub struct Installation {
     pub pkglibdir: PathBuf,
     /// Where `extension/*.control` and `*.sql` go (`sharedir`).
     pub sharedir: PathBuf,
+    /// Where `postgres.h` is (`includedir-server`).
+    pub includedir: PathBuf,
 }
 
 impl Installation {
@@ -51,10 +53,11 @@ impl Installation {
             bindir: ask("--bindir")?.into(),
             pkglibdir: ask("--pkglibdir")?.into(),
             sharedir: ask("--sharedir")?.into(),
+            includedir: ask("--includedir-server")?.into(),
         };
         let server = found.program("postgres");
         ensure!(server.is_file(), "there is no server at {}", server.display());
-        let header = PathBuf::from(ask("--includedir-server")?).join("postgres.h");
+        let header = found.includedir.join("postgres.h");
         ensure!(header.is_file(), "there are no server headers at {}", header.display());
         Ok(found)
     }

@@ -6,9 +6,9 @@ mod tally;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
-use pg_test::setup;
+use pg_test::setup::{self, Installation};
 
 use stages::Verification;
 
@@ -49,6 +49,8 @@ enum Stage {
     Docs,
     /// Scenarios on real clusters.
     Scenarios,
+    /// pg_upgrade from the oldest to the newest of several majors.
+    Upgrade,
 }
 
 fn main() -> ExitCode {
@@ -73,12 +75,19 @@ fn verify(arguments: &Arguments) -> Result<bool> {
     } else {
         arguments.only.iter().copied().collect()
     };
+    let majors: BTreeSet<u32> = arguments.pg.iter().copied().collect();
+    ensure!(
+        majors.len() > 1 || !arguments.only.contains(&Stage::Upgrade),
+        "an upgrade takes two majors, such as --pg 15,18"
+    );
     let (pgrx, servers) = setup::prepare(&arguments.pg)?;
     if wanted.contains(&Fmt) || wanted.contains(&Clippy) {
         setup::tools::components()?;
     }
     let mut run = Verification::new(pgrx, arguments.thorough, &arguments.filter);
     let first = &servers[0];
+    let upgrade = oldest_and_newest(&servers).filter(|_| wanted.contains(&Stage::Upgrade));
+    let mut installed = Vec::new();
 
     for stage in [Fmt, Clippy, Deny, Unit].into_iter().filter(|stage| wanted.contains(stage)) {
         match stage {
@@ -93,9 +102,12 @@ fn verify(arguments: &Arguments) -> Result<bool> {
             run.in_server_tests(server);
         }
         let clusters = [Golden, Docs, Scenarios];
-        if !clusters.iter().any(|stage| wanted.contains(stage)) || !run.install(server) {
+        let upgraded = upgrade.is_some_and(|(old, new)| server == old || server == new);
+        let needed = upgraded || clusters.iter().any(|stage| wanted.contains(stage));
+        if !needed || !run.install(server) {
             continue;
         }
+        installed.push(server);
         for stage in clusters.into_iter().filter(|stage| wanted.contains(stage)) {
             match stage {
                 Golden => run.cluster_tests(server, "golden"),
@@ -104,6 +116,20 @@ fn verify(arguments: &Arguments) -> Result<bool> {
             }
         }
     }
+    // Where the installation failed that has been counted.
+    if let Some((old, new)) = upgrade
+        && installed.contains(&old)
+        && installed.contains(&new)
+    {
+        run.upgrade(old, new);
+    }
     println!("{} passed, {} failed", run.tally.passed, run.tally.failed);
     Ok(run.tally.failed == 0)
+}
+
+/// None: they are all of one major.
+fn oldest_and_newest(servers: &[Installation]) -> Option<(&Installation, &Installation)> {
+    let oldest = servers.iter().min_by_key(|server| server.major)?;
+    let newest = servers.iter().max_by_key(|server| server.major)?;
+    (oldest.major < newest.major).then_some((oldest, newest))
 }

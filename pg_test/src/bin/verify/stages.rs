@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pg_test::cluster::server_directory;
-use pg_test::fixtures::PG_CONFIG_VARIABLE;
+use pg_test::fixtures::{OLD_PG_CONFIG_VARIABLE, PG_CONFIG_VARIABLE};
 use pg_test::progress::{self, Logged};
 use pg_test::setup::extension::{self, Profile};
 use pg_test::setup::privilege::{SERVER_ACCOUNT, as_root, is_root};
@@ -121,11 +121,23 @@ impl Verification {
 
     /// One of this crate's test programs, on a major.
     pub(crate) fn cluster_tests(&mut self, server: &Installation, target: &str) {
+        let command = self.test_program(server, target);
+        self.tests(&format!("{target} on {}", server.version), command);
+    }
+
+    /// pg_upgrade from one major to another, the extension being installed in both.
+    pub(crate) fn upgrade(&mut self, old: &Installation, new: &Installation) {
+        let mut command = self.test_program(new, "upgrade");
+        command.env(OLD_PG_CONFIG_VARIABLE, &old.pg_config);
+        self.tests(&format!("upgrade {} -> {}", old.version, new.version), command);
+    }
+
+    fn test_program(&self, server: &Installation, target: &str) -> Command {
         let mut command = self.pgrx.cargo();
         command.args(["test", "--locked", "--package", "pg_test", "--test", target]);
         command.args(["--", "--test-threads=3"]).args(&self.filter);
         command.env(PG_CONFIG_VARIABLE, &server.pg_config);
-        self.tests(&format!("{target} on {}", server.version), command);
+        command
     }
 
     fn whole(&mut self, label: &str, command: Command) {
