@@ -115,7 +115,7 @@ COMMENT ON COLUMN steward.jobs.job_id IS 'Its number, for pause_job(), resume_jo
 COMMENT ON COLUMN steward.jobs.kind IS 'What it does: partition.';
 COMMENT ON COLUMN steward.jobs.target IS 'What it does it to.';
 COMMENT ON COLUMN steward.jobs.owner IS 'Owner of the target: the job runs with the rights of this role.';
-COMMENT ON COLUMN steward.jobs.schedule IS 'NULL: the work itself says when it is due again (a time set at its next boundary, an integer set every minute).';
+COMMENT ON COLUMN steward.jobs.schedule IS 'NULL: the work itself says when it is due again (a time set at its next boundary, integer and hash sets every minute).';
 COMMENT ON COLUMN steward.jobs.time_zone IS 'Where a schedule is read; NULL without one.';
 COMMENT ON COLUMN steward.jobs.enabled IS 'False: paused by pause_job().';
 COMMENT ON COLUMN steward.jobs.priority IS 'Of jobs that are due, the highest runs first.';

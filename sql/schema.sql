@@ -14,10 +14,10 @@ CREATE TYPE steward.step AS (
     reason    text
 );
 COMMENT ON TYPE steward.step IS
-'One thing maintenance does, or would do: the answer of manage_range(), alter_range() and plan().';
+'One thing maintenance does, or would do: the answer of manage_range(), manage_hash(), alter_range(), alter_hash() and plan().';
 COMMENT ON COLUMN steward.step.ordinal IS 'Its place in this answer, from 1.';
 COMMENT ON COLUMN steward.step.parent IS 'The set it is for.';
-COMMENT ON COLUMN steward.step.action IS 'create.';
+COMMENT ON COLUMN steward.step.action IS 'create; drop, of the empty partitions of a hash set that gets another number of them.';
 COMMENT ON COLUMN steward.step.partition IS 'The partition it is about, qualified and quoted as SQL wants it.';
 COMMENT ON COLUMN steward.step.sql IS 'Exactly what runs, as the owner of the set, in one transaction.';
 COMMENT ON COLUMN steward.step.lock IS 'The strongest lock on the parent, and what else is locked.';

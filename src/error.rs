@@ -16,8 +16,8 @@ pub(crate) enum Error {
     NoSuchRelation { oid: u32 },
     #[error("{} is not a partitioned table", quoted(relation))]
     NotPartitioned { relation: String, plain_table: bool },
-    #[error("{} is partitioned by {strategy}, not by range", quoted(relation))]
-    NotByRange { relation: String, strategy: &'static str },
+    #[error("{} is partitioned by {}, not by {}", quoted(relation), strategy.to_lowercase(), wanted.to_lowercase())]
+    OtherStrategy { relation: String, strategy: &'static str, wanted: &'static str },
     #[error("{} is a temporary table", quoted(relation))]
     Temporary { relation: String },
     #[error("partition key of {} has {columns} columns", quoted(relation))]
@@ -46,9 +46,11 @@ pub(crate) enum Error {
     #[error("template {} is not an ordinary table", quoted(template))]
     TemplateKind { template: String },
     #[error("{} is already managed by pg_steward", quoted(relation))]
-    AlreadyManaged { relation: String },
+    AlreadyManaged { relation: String, call: &'static str },
     #[error("{} is not managed by pg_steward", quoted(relation))]
-    NotManaged { relation: String },
+    NotManaged { relation: String, call: &'static str },
+    #[error("{} holds rows in {partitions} partitions", quoted(relation))]
+    SetHoldsRows { relation: String, partitions: u32 },
     #[error("job {job_id} does not exist")]
     NoSuchJob { job_id: i64 },
     #[error("cannot execute {action} on a standby")]
@@ -96,11 +98,12 @@ impl Error {
             Self::NoSuchRelation { .. } => Code::ERRCODE_UNDEFINED_TABLE,
             Self::NotPartitioned { .. }
             | Self::Temporary { .. }
-            | Self::NotByRange { .. }
+            | Self::OtherStrategy { .. }
             | Self::TemplateKind { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
-            Self::MultiColumnKey { .. } | Self::ExpressionKey { .. } | Self::OnStandby { .. } => {
-                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::MultiColumnKey { .. }
+            | Self::ExpressionKey { .. }
+            | Self::SetHoldsRows { .. }
+            | Self::OnStandby { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnsupportedKeyType { .. }
             | Self::InvalidArgument { .. }
             | Self::UnknownTimeZone { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -177,8 +180,16 @@ impl Error {
             Self::Temporary { .. } => {
                 Some("Background workers cannot see another session's temporary tables.".into())
             }
-            Self::NotByRange { .. } => {
-                Some("manage_range() needs a table created with PARTITION BY RANGE.".into())
+            Self::OtherStrategy { strategy: "RANGE", wanted, .. } => Some(format!(
+                "This call is for tables created with PARTITION BY {wanted}; manage_range() is for \
+                 this one."
+            )),
+            Self::OtherStrategy { strategy: "HASH", wanted, .. } => Some(format!(
+                "This call is for tables created with PARTITION BY {wanted}; manage_hash() is for \
+                 this one."
+            )),
+            Self::OtherStrategy { wanted, .. } => {
+                Some(format!("Name a table that was created with PARTITION BY {wanted}."))
             }
             Self::MultiColumnKey { .. } | Self::ExpressionKey { .. } => Some(
                 "Partition by one column that holds the time or the number, for example \
@@ -203,15 +214,15 @@ impl Error {
             Self::TemplateKind { .. } => {
                 Some("Make one with CREATE TABLE … (LIKE the parent).".into())
             }
-            Self::AlreadyManaged { relation } => {
+            Self::AlreadyManaged { relation, call } => {
                 let parent = ident::literal(relation);
                 Some(format!(
-                    "Change its policy with steward.alter_range({parent}, …), or call \
+                    "Change its policy with steward.{call}({parent}, …), or call \
                      steward.unmanage({parent}) first."
                 ))
             }
-            Self::NotManaged { relation } => {
-                Some(format!("Call steward.manage_range({}) first.", ident::literal(relation)))
+            Self::NotManaged { relation, call } => {
+                Some(format!("Call steward.{call}({}) first.", ident::literal(relation)))
             }
             Self::NullArgument { .. } => {
                 Some("Give it a value, or leave it out where it has a default.".into())
@@ -219,6 +230,11 @@ impl Error {
             Self::LockNotHad { .. } => Some(
                 "Try again when the sessions that hold it are done (see pg_locks), or raise \
                  pg_steward.lock_timeout."
+                    .into(),
+            ),
+            Self::SetHoldsRows { .. } => Some(
+                "The number of partitions can be changed while the set is empty. Else make a new \
+                 table with as many as you want, and move the rows."
                     .into(),
             ),
             Self::NoSuchJob { .. } => Some("SELECT job_id, target FROM steward.jobs;".into()),

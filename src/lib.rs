@@ -27,7 +27,9 @@ extern "C-unwind" fn _PG_init() {
 // that what a DBA reads with \df+ is what stands in these files.
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/jobs.sql", name = "jobs", requires = ["schema"]);
-extension_sql_file!("../sql/partition.sql", name = "partition", requires = ["jobs"]);
+extension_sql_file!("../sql/range.sql", name = "range", requires = ["jobs"]);
+extension_sql_file!("../sql/hash.sql", name = "hash", requires = ["jobs"]);
+extension_sql_file!("../sql/partition.sql", name = "partition", requires = ["range", "hash"]);
 extension_sql_file!("../sql/replication.sql", name = "replication", requires = ["schema"]);
 extension_sql_file!("../sql/status.sql", name = "status", requires = ["partition"], finalize);
 

@@ -53,6 +53,12 @@ pub(crate) fn number_suffix(lower: i128) -> String {
     format!("_p{}", number_text(lower))
 }
 
+/// The suffix of a hash partition, `_p<remainder>`.
+#[must_use]
+pub(crate) fn remainder_suffix(remainder: u32) -> String {
+    format!("_p{remainder}")
+}
+
 fn offset_suffix(offset: Micros) -> String {
     let sign = if offset < 0 { 'm' } else { 'p' };
     let offset = offset.abs();
@@ -85,6 +91,8 @@ pub(crate) enum NameKind {
     Time,
     /// Ranges of integers: `{lower}`.
     Number,
+    /// Hashes: `{remainder}`.
+    Remainder,
 }
 
 /// What tells one partition of a set from the others.
@@ -94,6 +102,8 @@ pub(crate) enum NameValue {
     Time(Micros),
     /// The lower bound.
     Number(i128),
+    /// The remainder.
+    Remainder(u32),
 }
 
 /// Why a `name_format` was refused.
@@ -125,6 +135,7 @@ impl NameKind {
         match self {
             Self::Time => "%Y %m %d %H %M %S %G %V %q",
             Self::Number => "{lower}",
+            Self::Remainder => "{remainder}",
         }
     }
 }
@@ -140,6 +151,7 @@ enum Piece {
     /// One of the letters of `NameKind::Time`.
     Time(char),
     Lower,
+    Remainder,
 }
 
 impl NameFormat {
@@ -170,6 +182,7 @@ impl NameFormat {
                 }
                 ("{parent}", _) => Piece::Parent,
                 ("{lower}", NameKind::Number) => Piece::Lower,
+                ("{remainder}", NameKind::Remainder) => Piece::Remainder,
                 _ if first == '%' => match (token.chars().nth(1), kind) {
                     (Some(letter), NameKind::Time) if "YmdHMSGVq".contains(letter) => {
                         Piece::Time(letter)
@@ -204,6 +217,7 @@ impl NameFormat {
                 (Piece::Literal(text), _) => text.clone(),
                 (Piece::Time(letter), NameValue::Time(wall)) => strftime(*letter, wall),
                 (Piece::Lower, NameValue::Number(lower)) => number_text(lower),
+                (Piece::Remainder, NameValue::Remainder(remainder)) => remainder.to_string(),
                 _ => String::new(),
             };
             name.tail.push_str(&text);

@@ -1,7 +1,7 @@
 //! Carries steps out, one transaction each: the same for a person who waits and for a worker.
 
 use super::steps::{Step, Work};
-use super::{catalog, policy};
+use super::{range, table};
 use crate::error::{Error, Result};
 use crate::pg::transaction::Transactions;
 use crate::pg::{Oid, clock, identity, query, report, settings as pg_settings, signals};
@@ -43,7 +43,7 @@ pub(crate) fn carry_out(transactions: &Transactions<'_>, work: &Work) -> Result<
     let mut outcome = Outcome::default();
     // Written down before the first step: see `remember_make_up`.
     if work.remembered != work.make_up_from {
-        transactions.own(|| policy::remember_make_up(work.parent, work.make_up_from))?;
+        transactions.own(|| range::remember_make_up(work.parent, work.make_up_from))?;
     }
     for step in &work.steps {
         let partition = step.partition.to_string();
@@ -66,7 +66,7 @@ pub(crate) fn carry_out(transactions: &Transactions<'_>, work: &Work) -> Result<
         outcome.left_from = lowest(outcome.left_from, work.make_up_from);
     }
     if outcome.left_from != work.make_up_from {
-        transactions.own(|| policy::remember_make_up(work.parent, outcome.left_from))?;
+        transactions.own(|| range::remember_make_up(work.parent, outcome.left_from))?;
     }
     Ok(outcome)
 }
@@ -94,7 +94,7 @@ pub(crate) fn naming(transactions: &Transactions<'_>, set: Oid, error: Error) ->
     if !error.is_lock_trouble() {
         return error;
     }
-    match transactions.own(|| catalog::name(set)) {
+    match transactions.own(|| table::name(set)) {
         Ok(Some(name)) => {
             error.naming_lock(&name.to_string(), settings::lock_timeout_milliseconds())
         }

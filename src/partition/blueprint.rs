@@ -11,7 +11,7 @@ mod indexes;
 use columns::Statistics;
 use indexes::{Index, ReplicaIdentity};
 
-use super::catalog::Parent;
+use super::table::Table;
 use crate::calendar::Name;
 use crate::error::Result;
 use crate::pg::ident::{self, Qualified};
@@ -54,11 +54,7 @@ struct Grant {
 
 impl Blueprint {
     /// Reads what the parent, its newest partition and the template give.
-    pub(super) fn read(
-        parent: &Parent,
-        newest: Option<Oid>,
-        template: Option<Oid>,
-    ) -> Result<Self> {
+    pub(super) fn read(parent: &Table, newest: Option<Oid>, template: Option<Oid>) -> Result<Self> {
         let (template, remark) = usable_template(parent, template)?;
         // The template, else the newest sibling, says what a parent cannot.
         let (unlogged, storage, model_access_method) = match template.or(newest) {
@@ -178,7 +174,7 @@ impl Blueprint {
 /// The template, unless it is gone or has been given to another owner, whose index expressions
 /// would then run with the rights of the set's owner; and a remark where it is passed over.
 fn usable_template(
-    parent: &Parent,
+    parent: &Table,
     template: Option<Oid>,
 ) -> Result<(Option<Oid>, Option<&'static str>)> {
     let Some(oid) = template else { return Ok((None, None)) };
@@ -245,7 +241,7 @@ fn tablespace(parent: Oid) -> Result<Option<String>> {
 
 /// Whom ALTER DEFAULT PRIVILEGES lets into every new table of the owner. Access goes through the
 /// parent: a grant on a partition would walk round the parent's row security.
-fn uninvited(parent: &Parent) -> Result<Vec<String>> {
+fn uninvited(parent: &Table) -> Result<Vec<String>> {
     query::rows(
         "SELECT DISTINCT CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
                               ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(acl.grantee)) END

@@ -1,22 +1,43 @@
-//! Range partitions: kept ready ahead of time.
+//! Partitioned tables kept complete: range sets ahead of time, hash sets with every remainder.
 //!
-//! `key` says what a partition key's values mean, `plan` decides which ranges are missing,
-//! `catalog` reads the facts, `blueprint` knows how a partition is made like its parent, `steps`
-//! joins the three into steps, `apply` carries them out, `policy` is what the owner asked for,
-//! `api` is the SQL face.
+//! `table` is any partitioned table, `blueprint` knows how a partition is made like its parent,
+//! `range` and `hash` decide which partitions are missing, `steps` is what that comes to, `apply`
+//! carries it out, `api` is the SQL face that both share.
 
 mod api;
 mod apply;
 mod blueprint;
-mod catalog;
-mod encoding;
-mod inspect;
-mod key;
-mod plan;
-mod policy;
+mod hash;
+mod range;
 mod steps;
+mod table;
 
 pub(crate) use api::{forget, owned_job};
 pub(crate) use apply::{Outcome, carry_out, naming};
-pub(crate) use key::RawKey;
-pub(crate) use steps::{Work, prepare};
+pub(crate) use range::RawKey;
+pub(crate) use steps::Work;
+
+use crate::error::{Error, Result};
+use crate::pg::Oid;
+use table::{Strategy, Table};
+
+/// Reads a managed set and plans it at an instant; changes nothing.
+pub(crate) fn prepare(parent: Oid, at: i64) -> Result<Work> {
+    let table = Table::read(parent)?;
+    match table.strategy {
+        Strategy::Range => range::prepare(table, at),
+        Strategy::Hash => hash::prepare(table, at),
+        Strategy::List => Err(refusal(table)),
+    }
+}
+
+/// Why a table without a policy has none: it is of a kind that cannot have one, or nobody made one.
+fn refusal(table: Table) -> Error {
+    let not_managed = table.not_managed();
+    let possible = match table.strategy {
+        Strategy::Range => range::check(table),
+        Strategy::Hash => Ok(()),
+        Strategy::List => table.expect(Strategy::Range),
+    };
+    possible.err().unwrap_or(not_managed)
+}

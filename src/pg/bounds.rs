@@ -76,14 +76,6 @@ impl RangeBounds {
         }
     }
 
-    /// Takes the lock that [`RangeBounds::open`] takes, if that can be had without waiting.
-    pub(crate) fn can_open_now(parent: pg_sys::Oid) -> bool {
-        // SAFETY: locks an OID, whether or not it is a relation (still).
-        unsafe {
-            pg_sys::ConditionalLockRelationOid(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
-        }
-    }
-
     /// How many positions [`RangeBounds::at`] takes; holes count, the default partition does not.
     pub(crate) fn positions(&self) -> usize {
         // SAFETY: NULL when the table has no partitions, else valid while the relation is open.
@@ -155,6 +147,54 @@ impl Drop for RangeBounds {
                 pg_sys::relation_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             }
         }
+    }
+}
+
+/// A partition of a HASH set: rows whose hash leaves `remainder` when divided by `modulus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawHash {
+    /// The partition.
+    pub(crate) oid: pg_sys::Oid,
+    pub(crate) modulus: u32,
+    pub(crate) remainder: u32,
+}
+
+/// The partitions of a HASH set, by modulus and remainder. Opens it under ACCESS SHARE, which is kept
+/// until the transaction ends. None: no such relation any more.
+pub(crate) fn hash_partitions(parent: pg_sys::Oid) -> Option<Vec<RawHash>> {
+    // SAFETY: try_relation_open answers NULL for a relation that is gone; the descriptor is valid
+    // while the relation is open. For HASH, datums[i] is a modulus and a remainder, both int4, and
+    // oids[i] the partition that has them (partbounds.c, create_hash_bounds).
+    unsafe {
+        let relation =
+            pg_sys::try_relation_open(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        if relation.is_null() {
+            return None;
+        }
+        let descriptor = pg_sys::RelationGetPartitionDesc(relation, false);
+        let bounds =
+            (*descriptor).boundinfo.as_ref().filter(|bounds| bounds.strategy as u8 == b'h');
+        let found = bounds.map_or_else(Vec::new, |bounds| {
+            let datum = |place: usize, which: usize| {
+                (*(*bounds.datums.add(place)).add(which)).value() as u32
+            };
+            let each = |place| RawHash {
+                oid: *(*descriptor).oids.add(place),
+                modulus: datum(place, 0),
+                remainder: datum(place, 1),
+            };
+            (0..bounds.ndatums.max(0) as usize).map(each).collect()
+        });
+        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        Some(found)
+    }
+}
+
+/// Whether the lock that reading bounds takes can be had without waiting; then it is held.
+pub(crate) fn can_open_now(parent: pg_sys::Oid) -> bool {
+    // SAFETY: locks an OID, whether or not it is a relation (still).
+    unsafe {
+        pg_sys::ConditionalLockRelationOid(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
     }
 }
 

@@ -9,6 +9,7 @@ mod errors_privileges;
 mod errors_relations;
 mod errors_transactions;
 mod harness;
+mod hash_sets;
 mod install;
 mod preload;
 mod range_access;

@@ -6,18 +6,16 @@ use super::plan::{Edge, Policy, Range};
 use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Zone};
 use crate::error::{Error, Result};
+use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
-use crate::pg::ident::{self, Qualified};
+use crate::pg::ident;
 use crate::pg::time_zone::ServerZone;
 use crate::pg::{Oid, query};
 
 /// A table that is partitioned by range on one column, managed or not.
 #[derive(Clone, Debug)]
 pub(super) struct Parent {
-    pub(super) oid: Oid,
-    pub(super) name: Qualified,
-    pub(super) owner: Oid,
-    pub(super) schema_oid: Oid,
+    pub(super) table: Table,
     /// The key column, unquoted.
     pub(super) column: String,
     pub(super) key_type_oid: Oid,
@@ -29,7 +27,7 @@ pub(super) struct Parent {
 impl Parent {
     /// For messages and hints.
     pub(super) fn display(&self) -> String {
-        self.name.to_string()
+        self.table.display()
     }
 
     /// The key column as SQL wants it.
@@ -50,60 +48,39 @@ pub(super) struct Set {
     pub(super) template: Option<Oid>,
 }
 
-const PARENT_SQL: &str = "
-    SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relowner, c.relnamespace,
-           c.relkind::pg_catalog.text, pt.partstrat::pg_catalog.text, pt.partnatts,
-           a.attname::pg_catalog.text, coalesce(nullif(t.typbasetype, 0), t.oid),
-           pg_catalog.format_type(a.atttypid, NULL), c.relpersistence = 't'
-      FROM pg_catalog.pg_class c
-      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      LEFT JOIN pg_catalog.pg_partitioned_table pt ON pt.partrelid = c.oid
-      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = pt.partattrs[0]
-      LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-     WHERE c.oid = $1";
-
-/// Reads a table and makes sure that it is partitioned by range on one column. Errors say what else
-/// it is, or that it is not there.
-pub(super) fn parent(oid: Oid) -> Result<Parent> {
-    query::optional(PARENT_SQL, &[oid.into()], |row| {
-        let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
-        let (owner, schema_oid) = (row.required(3)?, row.required(4)?);
-        let relation = name.to_string();
-        match row.required::<String>(5)?.as_str() {
-            "p" => {}
-            kind => {
-                let plain_table = kind == "r";
-                return Err(Error::NotPartitioned { relation, plain_table });
+/// Reads the key of a table and makes sure that it is by range on one column. Errors say what else
+/// it is.
+pub(super) fn parent(table: Table) -> Result<Parent> {
+    table.expect(Strategy::Range)?;
+    let missing = Error::NoSuchRelation { oid: ident::oid_number(table.oid) };
+    let key = query::optional(
+        "SELECT pt.partnatts, a.attname::pg_catalog.text, coalesce(nullif(t.typbasetype, 0), t.oid),
+                pg_catalog.format_type(a.atttypid, NULL)
+           FROM pg_catalog.pg_partitioned_table pt
+           LEFT JOIN pg_catalog.pg_attribute a
+             ON a.attrelid = pt.partrelid AND a.attnum = pt.partattrs[0]
+           LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+          WHERE pt.partrelid = $1",
+        &[table.oid.into()],
+        |row| {
+            let columns = row.required::<i16>(1)?;
+            if columns != 1 {
+                return Err(Error::MultiColumnKey { relation: table.display(), columns });
             }
-        }
-        if row.required(11)? {
-            return Err(Error::Temporary { relation });
-        }
-        match row.required::<String>(6)?.as_str() {
-            "r" => {}
-            "h" => return Err(Error::NotByRange { relation, strategy: "hash" }),
-            _ => return Err(Error::NotByRange { relation, strategy: "list" }),
-        }
-        let columns = row.required::<i16>(7)?;
-        if columns != 1 {
-            return Err(Error::MultiColumnKey { relation, columns });
-        }
-        let Some(column) = row.optional(8)? else {
-            return Err(Error::ExpressionKey { relation });
-        };
-        let key_type_oid = row.required(9)?;
-        Ok(Parent {
-            oid,
-            name,
-            owner,
-            schema_oid,
-            column,
-            key_type_oid,
-            key_type_name: row.required(10)?,
-            key_type: key_type(key_type_oid),
-        })
-    })?
-    .ok_or(Error::NoSuchRelation { oid: ident::oid_number(oid) })
+            let Some(column) = row.optional::<String>(2)? else {
+                return Err(Error::ExpressionKey { relation: table.display() });
+            };
+            Ok((column, row.required::<Oid>(3)?, row.required::<String>(4)?))
+        },
+    )?;
+    let (column, key_type_oid, key_type_name) = key.ok_or(missing)?;
+    let key_type = key_type(key_type_oid);
+    Ok(Parent { table, column, key_type_oid, key_type_name, key_type })
+}
+
+/// Whether a table is by range on one column. Errors say what else it is.
+pub(in crate::partition) fn check(table: Table) -> Result<()> {
+    parent(table).map(|_| ())
 }
 
 fn key_type(oid: Oid) -> Option<KeyType> {
@@ -148,7 +125,7 @@ impl Set {
 
     /// Opens the set's bounds; None when the parent is gone.
     pub(super) fn bounds(&self) -> Option<RangeBounds> {
-        RangeBounds::open(self.parent.oid, self.parent.key_type_oid)
+        RangeBounds::open(self.parent.table.oid, self.parent.key_type_oid)
     }
 
     /// What a bound in the catalog means on the set's axis.
@@ -191,44 +168,6 @@ impl Set {
         found.reverse();
         Ok(found)
     }
-}
-
-/// Reads name and schema of relations.
-pub(super) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
-    query::rows(
-        "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
-           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE c.oid = ANY ($1)",
-        &[oids.to_vec().into()],
-        |row| {
-            Ok((
-                row.required(1)?,
-                Qualified::new(row.required::<String>(2)?, row.required::<String>(3)?),
-            ))
-        },
-    )
-}
-
-/// The name of one relation, if it is still there.
-pub(super) fn name(oid: Oid) -> Result<Option<Qualified>> {
-    Ok(names(&[oid])?.into_iter().next().map(|(_, name)| name))
-}
-
-/// Which of these names are taken in a schema: by a relation or a type (a table makes both), or by
-/// extended statistics.
-pub(super) fn taken(schema: Oid, candidates: Vec<String>) -> Result<Vec<String>> {
-    query::rows(
-        "SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c
-          WHERE c.relnamespace = $1 AND c.relname = ANY ($2::pg_catalog.name[])
-         UNION
-         SELECT t.typname::pg_catalog.text FROM pg_catalog.pg_type t
-          WHERE t.typnamespace = $1 AND t.typname = ANY ($2::pg_catalog.name[])
-         UNION
-         SELECT s.stxname::pg_catalog.text FROM pg_catalog.pg_statistic_ext s
-          WHERE s.stxnamespace = $1 AND s.stxname = ANY ($2::pg_catalog.name[])",
-        &[schema.into(), candidates.into()],
-        |row| row.required(1),
-    )
 }
 
 /// Parses a stored `key_encoding`.

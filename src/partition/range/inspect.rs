@@ -8,21 +8,23 @@ use pgrx::prelude::*;
 use super::catalog::{self, Set};
 use super::{policy, steps};
 use crate::error::Result;
-use crate::pg::bounds::{RangeBounds, RawEdge};
+use crate::partition::table::Table;
+use crate::pg::bounds::{self, RangeBounds, RawEdge};
 use crate::pg::{Oid, identity};
 
 /// A managed set with its bounds and where "now" is; None when it is gone, not managed, not the
 /// caller's to see, or locked by somebody.
 fn open(parent: Oid, at: i64) -> Result<Option<(Set, RangeBounds, i128)>> {
-    let Ok(parent) = catalog::parent(parent) else { return Ok(None) };
+    let Ok(table) = Table::read(parent) else { return Ok(None) };
+    let Ok(parent) = catalog::parent(table) else { return Ok(None) };
     // Looking takes ACCESS SHARE on the table: not for strangers, and not by waiting, so that one
     // locked set does not hang a view over all of them.
-    if !(identity::caller_is(parent.owner) || identity::caller_monitors())
-        || !RangeBounds::can_open_now(parent.oid)
+    if !(identity::caller_is(parent.table.owner) || identity::caller_monitors())
+        || !bounds::can_open_now(parent.table.oid)
     {
         return Ok(None);
     }
-    let Some((request, _)) = policy::stored(parent.oid)? else { return Ok(None) };
+    let Some((request, _)) = policy::stored(parent.table.oid)? else { return Ok(None) };
     let set = policy::interpret(parent, &request)?;
     let Some(bounds) = set.bounds() else { return Ok(None) };
     let position = steps::position(&set, &bounds, at)?;

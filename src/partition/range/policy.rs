@@ -64,7 +64,7 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         .map_err(|error| {
             let example = match Set::name_kind(&key) {
                 NameKind::Time => "For example '{parent}_%Y_%m'.",
-                NameKind::Number => "For example '{parent}_{lower}'.",
+                NameKind::Number | NameKind::Remainder => "For example '{parent}_{lower}'.",
             };
             invalid("name_format", error.to_string(), example)
         })?;
@@ -162,41 +162,6 @@ fn parsed<T>(
     subtransaction::run(|| query::one(sql, &[text.into()], read))
 }
 
-/// Whether a table may be `parent`'s template.
-pub(super) fn check_template(parent: &Parent, template: Oid) -> Result<()> {
-    let facts = query::optional(
-        "SELECT c.relkind::pg_catalog.text, c.relowner,
-                pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text,
-                pg_catalog.pg_get_userbyid($2)::pg_catalog.text
-           FROM pg_catalog.pg_class c WHERE c.oid = $1",
-        &[template.into(), parent.owner.into()],
-        |row| {
-            Ok((
-                row.required::<String>(1)?,
-                row.required::<Oid>(2)?,
-                row.required::<String>(3)?,
-                row.required::<String>(4)?,
-            ))
-        },
-    )?;
-    let missing = || Error::NoSuchRelation { oid: crate::pg::ident::oid_number(template) };
-    let (kind, template_owner, template_owner_name, owner) = facts.ok_or_else(missing)?;
-    let template = catalog::name(template)?.ok_or_else(missing)?.to_string();
-    if kind != "r" {
-        return Err(Error::TemplateKind { template });
-    }
-    // What the template's owner writes into its indexes runs with the rights of the set's owner.
-    if template_owner != parent.owner {
-        return Err(Error::TemplateOwner {
-            relation: parent.display(),
-            template,
-            template_owner: template_owner_name,
-            owner,
-        });
-    }
-    Ok(())
-}
-
 /// Stores a request, new or changed.
 pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
     identity::as_steward(|| {
@@ -256,7 +221,7 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
 
 /// Keeps where an unfinished make-up begins, so that a run that is cut off goes on there: the
 /// current partition is made first and would turn the rest into a hole. None: all done.
-pub(super) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
+pub(in crate::partition) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "UPDATE steward.range_policy SET make_up_from = $2::pg_catalog.text::pg_catalog.numeric
@@ -264,29 +229,5 @@ pub(super) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
             &[parent.into(), from.map(|position| position.to_string()).into()],
         )
         .map(|_| ())
-    })
-}
-
-/// Forgets a policy. False: there was none.
-pub(super) fn forget(parent: Oid) -> Result<bool> {
-    identity::as_steward(|| {
-        let gone = query::changed_rows(
-            "DELETE FROM steward.range_policy WHERE parent = $1 RETURNING premake",
-            &[parent.into()],
-            |row| row.required::<i32>(1),
-        )?;
-        Ok(!gone.is_empty())
-    })
-}
-
-/// The managed sets, in the order in which they are looked at.
-pub(super) fn managed() -> Result<Vec<Oid>> {
-    identity::as_steward(|| {
-        query::rows(
-            "SELECT p.parent::pg_catalog.oid FROM steward.range_policy p
-               JOIN pg_catalog.pg_class c ON c.oid = p.parent ORDER BY p.parent::pg_catalog.oid",
-            &[],
-            |row| row.required(1),
-        )
     })
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::calendar::testing::{ZONES, at, show, zone};
 use crate::calendar::{DAY, HOUR, Micros, Period, Utc};
-use crate::partition::encoding::Encoding;
-use crate::partition::key::KeyType;
+use crate::partition::range::encoding::Encoding;
+use crate::partition::range::key::KeyType;
 use proptest::prelude::*;
 
 fn policy(width: Width, premake: u32) -> Policy {

@@ -1,0 +1,87 @@
+-- Range sets: partitions kept ready ahead of time.
+
+CREATE TABLE steward.range_policy (
+    parent             regclass PRIMARY KEY,
+    partition_interval text     NOT NULL,
+    premake            integer  NOT NULL,
+    time_zone          text     NOT NULL,
+    start_at           text,
+    key_encoding       text,
+    name_format        text,
+    default_partition  boolean  NOT NULL,
+    template           regclass,
+    make_up_from       numeric
+);
+COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
+COMMENT ON COLUMN steward.range_policy.parent IS 'The set.';
+COMMENT ON COLUMN steward.range_policy.partition_interval IS 'As given to manage_range().';
+COMMENT ON COLUMN steward.range_policy.premake IS 'Periods kept ready beyond the current one.';
+COMMENT ON COLUMN steward.range_policy.time_zone IS 'Name of the zone in which periods begin.';
+COMMENT ON COLUMN steward.range_policy.start_at IS 'Nothing is made before the period that holds this: a time written out in full, or a key.';
+COMMENT ON COLUMN steward.range_policy.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';
+COMMENT ON COLUMN steward.range_policy.name_format IS 'How new partitions are named; NULL: the usual names.';
+COMMENT ON COLUMN steward.range_policy.default_partition IS 'Whether a default partition is made when there is none.';
+COMMENT ON COLUMN steward.range_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
+COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
+SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
+
+CREATE FUNCTION steward.manage_range(
+    parent             regclass,
+    partition_interval text     DEFAULT '1 month',
+    premake            integer  DEFAULT 3,
+    time_zone          text     DEFAULT NULL,
+    start_at           text     DEFAULT NULL,
+    key_encoding       text     DEFAULT NULL,
+    name_format        text     DEFAULT NULL,
+    default_partition  boolean  DEFAULT false,
+    template           regclass DEFAULT NULL
+) RETURNS SETOF steward.step
+LANGUAGE c VOLATILE ROWS 10 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'manage_range_wrapper';
+COMMENT ON FUNCTION steward.manage_range IS
+'Puts a PARTITION BY RANGE table under management and creates, in the caller''s transaction, the partitions from start_at (default: the current period) to premake periods beyond the current one; returns the steps taken. Existing partitions are taken over as they are.
+ partition_interval: an interval for time keys (''1 month'', ''10 seconds''), a whole number for integer keys (''1000000'').
+ premake: periods kept ready ahead, 1 to 10000.
+ time_zone: where periods begin; default the caller''s TimeZone.
+ start_at: a time, or a key for integer keys; the period that holds it is the first.
+ key_encoding: NULL, epoch_seconds, epoch_milliseconds, epoch_microseconds, epoch_nanoseconds, uuidv7, ulid, snowflake, snowflake:<epoch ms>.
+ name_format: {parent}, %Y %m %d %H %M %S %G %V %q, {lower}; default <parent>_2025_01 and the like.
+ default_partition: also make one.
+ template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).
+Partitions that rows in the default partition block are left out with a WARNING, and listed with "blocked:" in their reason.
+Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, ACCESS EXCLUSIVE on its default partition, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.
+Errors: 42P01, 42809 not partitioned by range, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 multi-column key or standby, 55P03 lock not had.';
+
+CREATE FUNCTION steward.alter_range(
+    parent             regclass,
+    partition_interval text     DEFAULT NULL,
+    premake            integer  DEFAULT NULL,
+    time_zone          text     DEFAULT NULL,
+    start_at           text     DEFAULT NULL,
+    key_encoding       text     DEFAULT NULL,
+    name_format        text     DEFAULT NULL,
+    default_partition  boolean  DEFAULT NULL,
+    template           regclass DEFAULT NULL
+) RETURNS SETOF steward.step
+LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 10 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'alter_range_wrapper';
+COMMENT ON FUNCTION steward.alter_range IS
+'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding and name_format, ''-'' template. A new interval or zone holds from the end of what exists. Errors: 42704 not managed, and those of manage_range().';
+
+CREATE FUNCTION steward.range_partitions(
+    parent regclass, at timestamptz,
+    OUT partition regclass, OUT lower_bound text, OUT upper_bound text, OUT is_default boolean, OUT state text
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT ROWS 100 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'range_partitions_wrapper';
+COMMENT ON FUNCTION steward.range_partitions IS
+'The partitions of a managed range set from the server''s relation cache, lowest first, the default one last. state: past, current, future, default. Takes ACCESS SHARE on the parent.';
+
+CREATE FUNCTION steward.range_summary(
+    parent regclass, at timestamptz,
+    OUT partitions bigint, OUT covered_from text, OUT covered_until text, OUT default_partition regclass, OUT holes text[]
+) RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT ROWS 1 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'range_summary_wrapper';
+COMMENT ON FUNCTION steward.range_summary IS
+'One row on a managed range set: number of partitions (the default one aside), what they cover, and the holes between them. Takes ACCESS SHARE on the parent.';

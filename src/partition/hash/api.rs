@@ -1,0 +1,131 @@
+//! The SQL face of hash sets: `manage_hash`, `alter_hash`.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::plan;
+use super::policy::{self, Request, Set};
+use super::steps;
+use crate::error::{Error, Result};
+use crate::partition::api::{chosen_template, in_time, needed, owned_table, put_in_force, rows};
+use crate::partition::table::Strategy;
+use crate::pg::{Oid, clock};
+
+#[pg_extern(sql = false)]
+fn manage_hash(
+    parent: Option<Oid>,
+    partitions: Option<i32>,
+    name_format: Option<&str>,
+    template: Option<Oid>,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(ordinal, i32),
+            name!(parent, Oid),
+            name!(action, &'static str),
+            name!(partition, String),
+            name!(sql, String),
+            name!(lock, String),
+            name!(reason, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let table = owned_table(needed(parent, "parent")?, "manage_hash()")?;
+    table.expect(Strategy::Hash)?;
+    if policy::stored(table.oid)?.is_some() {
+        return Err(Error::AlreadyManaged { relation: table.display(), call: "alter_hash" }.into());
+    }
+    let request = Request {
+        partitions: needed(partitions, "partitions")?,
+        name_format: name_format.map(str::to_owned),
+        template: chosen_template(&table, template)?,
+    };
+    let set = policy::interpret(table, &request)?;
+    if let Some(modulus) = other_modulus(&set)? {
+        return Err(Error::InvalidArgument {
+            relation: set.table.display(),
+            argument: "partitions",
+            problem: format!(
+                "{} where the partitions there are have modulus {modulus}",
+                set.partitions
+            ),
+            hint: format!("Take it over as it is, with partitions => {modulus}."),
+        }
+        .into());
+    }
+    let taken = put_in_force(
+        &set.table,
+        || policy::store(set.table.oid, &request),
+        || steps::plan(&set, clock::now()),
+    )?;
+    Ok(rows(taken))
+}
+
+#[pg_extern(sql = false)]
+fn alter_hash(
+    parent: Option<Oid>,
+    partitions: Option<i32>,
+    name_format: Option<&str>,
+    template: Option<Oid>,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(ordinal, i32),
+            name!(parent, Oid),
+            name!(action, &'static str),
+            name!(partition, String),
+            name!(sql, String),
+            name!(lock, String),
+            name!(reason, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let table = owned_table(needed(parent, "parent")?, "alter_hash()")?;
+    table.expect(Strategy::Hash)?;
+    let kept = policy::stored(table.oid)?.ok_or_else(|| table.not_managed())?;
+    let request = Request {
+        partitions: partitions.unwrap_or(kept.partitions),
+        name_format: match name_format {
+            Some("") => None,
+            Some(text) => Some(text.to_owned()),
+            None => kept.name_format,
+        },
+        template: match template {
+            Some(_) => chosen_template(&table, template)?,
+            None => kept.template,
+        },
+    };
+    let set = policy::interpret(table, &request)?;
+    let anew = match other_modulus(&set)? {
+        // Somebody has changed it by hand since; nobody asks for another number now.
+        Some(_) if partitions.is_none() => false,
+        Some(modulus) => {
+            let relation = set.table.display();
+            if !in_time(&relation, || steps::is_empty(&set.table))? {
+                return Err(Error::SetHoldsRows { relation, partitions: modulus }.into());
+            }
+            true
+        }
+        None => false,
+    };
+    let taken = put_in_force(
+        &set.table,
+        || policy::store(set.table.oid, &request),
+        || match anew {
+            true => steps::plan_anew(&set, clock::now()),
+            false => steps::plan(&set, clock::now()),
+        },
+    )?;
+    Ok(rows(taken))
+}
+
+/// The greatest modulus that a set has, where it is another than the one asked for.
+fn other_modulus(set: &Set) -> Result<Option<u32>> {
+    let existing = in_time(&set.table.display(), || steps::partitions(&set.table))?;
+    let classes: Vec<_> = existing.iter().map(steps::class).collect();
+    Ok(plan::greatest_modulus(&classes).filter(|modulus| *modulus != set.partitions))
+}

@@ -1,0 +1,113 @@
+//! From facts and a plan to steps.
+
+use super::plan::{self, Class};
+use super::policy::{self, Set};
+use crate::calendar::Name;
+use crate::calendar::label::{self, NameValue};
+use crate::error::{Error, Result};
+use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
+use crate::partition::table::{self, Table};
+use crate::pg::bounds::{self, RawHash};
+use crate::pg::{Oid, ident, identity, query, transaction};
+
+/// Reads a managed set and plans it at an instant; changes nothing.
+pub(in crate::partition) fn prepare(table: Table, at: i64) -> Result<Work> {
+    let request = policy::stored(table.oid)?.ok_or_else(|| table.not_managed())?;
+    let set = policy::interpret(table, &request)?;
+    plan(&set, at)
+}
+
+/// Plans a set at an instant; changes nothing.
+pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
+    let existing = partitions(&set.table)?;
+    // Names as of now, when the lock was had.
+    transaction::with_latest_snapshot(|| {
+        let classes: Vec<Class> = existing.iter().map(class).collect();
+        let partitions = plan::greatest_modulus(&classes).unwrap_or(set.partitions);
+        let missing = plan::missing(&classes, partitions);
+        let model = existing.last().map(|last| last.oid);
+        Ok(work(set, at, create(set, model, &missing)?))
+    })
+}
+
+/// Plans an empty set anew: what there is goes, and so many as are asked for come.
+pub(super) fn plan_anew(set: &Set, at: i64) -> Result<Work> {
+    let mut steps = Vec::new();
+    for old in partitions(&set.table)? {
+        let missing = || Error::NoSuchRelation { oid: ident::oid_number(old.oid) };
+        let partition = table::name(old.oid)?.ok_or_else(missing)?;
+        steps.push(Step {
+            parent: set.table.oid,
+            action: "drop",
+            sql: format!("DROP TABLE {partition};"),
+            lock: format!(
+                "ACCESS EXCLUSIVE on {}, ACCESS EXCLUSIVE on {partition}",
+                set.table.name
+            ),
+            reason: format!("the set gets {} partitions; it is empty", set.partitions),
+            partition,
+            blocked: None,
+            begins: None,
+        });
+    }
+    let wanted = plan::missing(&[], set.partitions);
+    steps.extend(create(set, None, &wanted)?);
+    Ok(work(set, at, steps))
+}
+
+/// The partitions that a set has.
+pub(super) fn partitions(table: &Table) -> Result<Vec<RawHash>> {
+    let no_such = || Error::NoSuchRelation { oid: ident::oid_number(table.oid) };
+    bounds::hash_partitions(table.oid).ok_or_else(no_such)
+}
+
+pub(super) fn class(raw: &RawHash) -> Class {
+    Class { modulus: raw.modulus, remainder: raw.remainder }
+}
+
+/// Locks everybody else out of a set, as the drops that follow would, and says whether it is empty.
+pub(super) fn is_empty(table: &Table) -> Result<bool> {
+    identity::as_owner(table.owner, || {
+        query::run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.name))?;
+        transaction::with_latest_snapshot(|| {
+            query::one(format!("SELECT NOT EXISTS (SELECT FROM {})", table.name), &[], |row| {
+                row.required(1)
+            })
+        })
+    })
+}
+
+fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
+    Work {
+        parent: set.table.oid,
+        owner: set.table.owner,
+        steps,
+        refused: None,
+        due_again_at: at.saturating_add(NO_CLOCK_MICROSECONDS),
+        make_up_from: None,
+        remembered: None,
+    }
+}
+
+fn create(set: &Set, model: Option<Oid>, missing: &[Class]) -> Result<Vec<Step>> {
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut drafting = Drafting::new(&set.table, model, set.template)?;
+    let names = drafting.names(missing.iter().map(|class| name(set, *class)).collect())?;
+    let step = |(class, partition): (&Class, _)| {
+        let bound =
+            format!("FOR VALUES WITH (modulus {}, remainder {})", class.modulus, class.remainder);
+        let reason = format!("keys with {class} have no partition: their inserts fail until then");
+        drafting.create(partition, &bound, reason, None)
+    };
+    missing.iter().zip(names).map(step).collect()
+}
+
+fn name(set: &Set, class: Class) -> Name {
+    let parent = &set.table.name.name;
+    match &set.name_format {
+        Some(format) => format.render(parent, NameValue::Remainder(class.remainder)),
+        None => Name::new(parent, label::remainder_suffix(class.remainder)),
+    }
+}

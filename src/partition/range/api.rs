@@ -1,0 +1,146 @@
+//! The SQL face of range sets: `manage_range`, `alter_range`.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::catalog::{self, Parent};
+use super::policy::{self, Request};
+use super::steps;
+use crate::error::{Error, Result};
+use crate::partition::api::{chosen_template, needed, owned_table, put_in_force, rows};
+use crate::partition::steps::Step;
+use crate::pg::{Oid, clock, query};
+
+#[pg_extern(sql = false)]
+#[expect(clippy::too_many_arguments, reason = "the contract's signature")]
+fn manage_range(
+    parent: Option<Oid>,
+    partition_interval: Option<&str>,
+    premake: Option<i32>,
+    time_zone: Option<&str>,
+    start_at: Option<&str>,
+    key_encoding: Option<&str>,
+    name_format: Option<&str>,
+    default_partition: Option<bool>,
+    template: Option<Oid>,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(ordinal, i32),
+            name!(parent, Oid),
+            name!(action, &'static str),
+            name!(partition, String),
+            name!(sql, String),
+            name!(lock, String),
+            name!(reason, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let parent = catalog::parent(owned_table(needed(parent, "parent")?, "manage_range()")?)?;
+    if policy::stored(parent.table.oid)?.is_some() {
+        return Err(
+            Error::AlreadyManaged { relation: parent.display(), call: "alter_range" }.into()
+        );
+    }
+    let request = Request {
+        partition_interval: needed(partition_interval, "partition_interval")?.trim().to_owned(),
+        premake: needed(premake, "premake")?,
+        time_zone: match time_zone {
+            Some(name) => name.to_owned(),
+            None => session_time_zone()?,
+        },
+        start_at: start_at.map(str::to_owned),
+        key_encoding: key_encoding.map(str::to_owned),
+        name_format: name_format.map(str::to_owned),
+        default_partition: needed(default_partition, "default_partition")?,
+        template: chosen_template(&parent.table, template)?,
+    };
+    Ok(rows(adopt(parent, request, Start::Given)?))
+}
+
+#[pg_extern(sql = false)]
+#[expect(clippy::too_many_arguments, reason = "the contract's signature")]
+fn alter_range(
+    parent: Option<Oid>,
+    partition_interval: Option<&str>,
+    premake: Option<i32>,
+    time_zone: Option<&str>,
+    start_at: Option<&str>,
+    key_encoding: Option<&str>,
+    name_format: Option<&str>,
+    default_partition: Option<bool>,
+    template: Option<Oid>,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(ordinal, i32),
+            name!(parent, Oid),
+            name!(action, &'static str),
+            name!(partition, String),
+            name!(sql, String),
+            name!(lock, String),
+            name!(reason, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let parent = catalog::parent(owned_table(needed(parent, "parent")?, "alter_range()")?)?;
+    let not_managed = || parent.table.not_managed();
+    let (kept, unfinished) = policy::stored(parent.table.oid)?.ok_or_else(not_managed)?;
+    let or = |given: Option<&str>, kept: Option<String>| match given {
+        Some("") => None,
+        Some(text) => Some(text.to_owned()),
+        None => kept,
+    };
+    let request = Request {
+        partition_interval: partition_interval
+            .map_or(kept.partition_interval, |text| text.trim().to_owned()),
+        premake: premake.unwrap_or(kept.premake),
+        time_zone: time_zone.map_or(kept.time_zone, str::to_owned),
+        start_at: or(start_at, kept.start_at),
+        key_encoding: or(key_encoding, kept.key_encoding),
+        name_format: or(name_format, kept.name_format),
+        default_partition: default_partition.unwrap_or(kept.default_partition),
+        template: match template {
+            Some(_) => chosen_template(&parent.table, template)?,
+            None => kept.template,
+        },
+    };
+    let start = match start_at {
+        Some(_) => Start::Given,
+        None => Start::Kept { unfinished: unfinished.filter(|_| key_encoding.is_none()) },
+    };
+    Ok(rows(adopt(parent, request, start)?))
+}
+
+/// From where on holes are filled when a policy is put in force.
+enum Start {
+    /// `start_at` was given: what was asked for from there on is nobody's choice to leave out.
+    Given,
+    /// It was not; a make-up of missed periods may be under way.
+    Kept { unfinished: Option<i128> },
+}
+
+/// Puts a policy in force, in the caller's transaction.
+fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>> {
+    let oid = parent.table.oid;
+    let mut set = policy::interpret(parent, &request)?;
+    request.settle_start(&set);
+    request.time_zone = set.zone.name();
+    set.policy.make_up_from = match start {
+        Start::Given => set.policy.start,
+        Start::Kept { unfinished } => unfinished,
+    };
+    put_in_force(
+        &set.parent.table,
+        || policy::store(oid, &request),
+        || steps::plan(&set, clock::now()),
+    )
+}
+
+fn session_time_zone() -> Result<String> {
+    query::one("SELECT pg_catalog.current_setting('TimeZone')", &[], |row| row.required(1))
+}

@@ -1,0 +1,18 @@
+//! Range sets: kept ready ahead of time.
+//!
+//! `key` says what a partition key's values mean, `plan` decides which ranges are missing, `catalog`
+//! reads the facts, `steps` joins the two, `policy` is what the owner asked for.
+
+mod api;
+mod catalog;
+mod encoding;
+mod inspect;
+mod key;
+mod plan;
+mod policy;
+mod steps;
+
+pub(super) use catalog::check;
+pub(crate) use key::RawKey;
+pub(super) use policy::remember_make_up;
+pub(super) use steps::prepare;

@@ -1,0 +1,218 @@
+//! From facts and a plan to steps.
+
+use super::catalog::{self, Parent, Set};
+use super::key::{Axis, Width};
+use super::plan::{self, Edge, Planned, Policy, Reason};
+use super::policy;
+use crate::calendar::Name;
+use crate::calendar::label::{self, NameKind, NameValue};
+use crate::error::{Error, Result};
+use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
+use crate::partition::table::{self, Table};
+use crate::pg::bounds::RangeBounds;
+use crate::pg::ident::{self, Qualified};
+use crate::pg::{Oid, identity, query, transaction};
+
+/// Reads a managed set and plans it at an instant; changes nothing.
+pub(in crate::partition) fn prepare(table: Table, at: i64) -> Result<Work> {
+    let parent = catalog::parent(table)?;
+    let not_managed = || parent.table.not_managed();
+    let (request, remembered) = policy::stored(parent.table.oid)?.ok_or_else(not_managed)?;
+    let mut set = policy::interpret(parent, &request)?;
+    set.policy.make_up_from = remembered;
+    plan(&set, at)
+}
+
+/// Plans a set at an instant; changes nothing.
+pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
+    let parent = &set.parent;
+    let no_such = || Error::NoSuchRelation { oid: ident::oid_number(parent.table.oid) };
+    let bounds = set.bounds().ok_or_else(no_such)?;
+    // The bounds are those of now, when the lock was had; so must be the names that go with them.
+    transaction::with_latest_snapshot(|| plan_within(set, &bounds, at))
+}
+
+fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
+    let position = position(set, bounds, at)?;
+    let existing = set.tail(bounds, plan::look_from(&set.policy, &set.zone, position))?;
+    let (planned, too_many_from) = match plan::plan(&set.policy, &set.zone, &existing, position) {
+        Ok(planned) => (planned, None),
+        // The current period and those ahead must not wait until somebody has sorted this out.
+        Err(plan::TooMany { from }) => {
+            let policy = Policy { start: Some(position), make_up_from: None, ..set.policy.clone() };
+            let planned = plan::plan(&policy, &set.zone, &existing, position).unwrap_or_default();
+            (planned, Some(from))
+        }
+    };
+    let missed = planned.iter().filter(|new| new.reason == Reason::Missed);
+    let make_up_from = too_many_from.or(missed.map(|new| new.lower.position()).min());
+    let due_again_at = match set.policy.key.axis() {
+        Axis::Number => at.saturating_add(NO_CLOCK_MICROSECONDS),
+        Axis::Instant | Axis::Wall => {
+            set.instant_of(plan::next_boundary(&set.policy, &set.zone, position))
+        }
+    };
+    let default_partition = bounds.default_partition();
+    let wants_default = set.wants_default && default_partition.is_none();
+    let steps = if planned.is_empty() && !wants_default {
+        Vec::new()
+    } else {
+        let newest =
+            (0..bounds.positions()).rev().find_map(|i| bounds.at(i)).map(|range| range.oid);
+        let default_partition = default_partition.map(table::name).transpose()?.flatten();
+        RangeDrafting::new(set, newest, default_partition)?.steps(&planned, wants_default)?
+    };
+    Ok(Work {
+        parent: set.parent.table.oid,
+        owner: set.parent.table.owner,
+        steps,
+        refused: too_many_from.map(|from| too_many(set, from)),
+        due_again_at,
+        make_up_from,
+        remembered: set.policy.make_up_from,
+    })
+}
+
+fn too_many(set: &Set, from: i128) -> Error {
+    Error::TooManyMissed {
+        relation: set.parent.display(),
+        from: set.policy.key.encode(&set.zone, from).unwrap_or_default(),
+        most: plan::MOST_PLANNED,
+    }
+}
+
+/// Where "now" is on the set's axis. For plain integers: inside the highest partition, the default
+/// one aside, that holds a row; of an empty set, where it starts.
+pub(super) fn position(set: &Set, bounds: &RangeBounds, at: i64) -> Result<i128> {
+    if set.policy.key.axis() != Axis::Number {
+        return Ok(set.position_of(at));
+    }
+    for place in (0..bounds.positions()).rev() {
+        let Some(raw) = bounds.at(place) else { continue };
+        let Some(name) = table::name(raw.oid)? else { continue };
+        let holds_rows = identity::as_owner(set.parent.table.owner, || {
+            query::one(format!("SELECT EXISTS (SELECT FROM {name})"), &[], |row| row.required(1))
+        })?;
+        if holds_rows {
+            let range = set.range(&raw)?;
+            return Ok(match (range.lower, range.upper) {
+                (_, Edge::At { at, .. }) => at - 1,
+                (Edge::At { at, .. }, _) => at,
+                _ => 0,
+            });
+        }
+    }
+    Ok(set.policy.start.unwrap_or(0))
+}
+
+/// Turns what is planned into steps.
+struct RangeDrafting<'a> {
+    set: &'a Set,
+    drafting: Drafting<'a>,
+    default_partition: Option<Qualified>,
+    default_holds_rows: bool,
+}
+
+impl<'a> RangeDrafting<'a> {
+    fn new(set: &'a Set, newest: Option<Oid>, default: Option<Qualified>) -> Result<Self> {
+        let table = &set.parent.table;
+        let default_holds_rows = match &default {
+            Some(name) => identity::as_owner(table.owner, || {
+                query::one(format!("SELECT EXISTS (SELECT FROM {name})"), &[], |row| {
+                    row.required(1)
+                })
+            })?,
+            None => false,
+        };
+        let drafting = Drafting::new(table, newest, set.template)?;
+        Ok(Self { set, drafting, default_partition: default, default_holds_rows })
+    }
+
+    fn steps(mut self, planned: &[Planned], wants_default: bool) -> Result<Vec<Step>> {
+        let wanted = planned.iter().map(|new| self.wanted_name(new)).collect();
+        let names = self.drafting.names(wanted)?;
+        let mut steps = Vec::with_capacity(planned.len() + 1);
+        for (new, partition) in planned.iter().zip(names) {
+            steps.push(self.create_range(new, partition)?);
+        }
+        if wants_default {
+            steps.push(self.create_default()?);
+        }
+        Ok(steps)
+    }
+
+    fn wanted_name(&self, new: &Planned) -> Name {
+        let Policy { key, width, .. } = &self.set.policy;
+        let parent = &self.set.parent.table.name.name;
+        let lower = new.lower.position();
+        let calendar = key.calendar(&self.set.zone);
+        let value = match Set::name_kind(key) {
+            NameKind::Time => NameValue::Time(calendar.wall(lower)),
+            NameKind::Number | NameKind::Remainder => NameValue::Number(lower),
+        };
+        match (&self.set.name_format, width) {
+            (Some(format), _) => format.render(parent, value),
+            (None, Width::Time(period)) => {
+                Name::new(parent, label::time_suffix(*period, calendar, lower))
+            }
+            (None, Width::Number(_)) => Name::new(parent, label::number_suffix(lower)),
+        }
+    }
+
+    fn create_range(&mut self, new: &Planned, partition: Qualified) -> Result<Step> {
+        let bound = format!("FOR VALUES FROM ({}) TO ({})", sql(&new.lower), sql(&new.upper));
+        let blocked = self.blocked(new, &partition)?;
+        let reason = new.reason.to_string();
+        let step = self.drafting.create(partition, &bound, reason, blocked)?;
+        Ok(Step { begins: Some(new.lower.position()), ..step })
+    }
+
+    fn create_default(&mut self) -> Result<Step> {
+        let name = Name::new(&self.set.parent.table.name.name, "_default".into());
+        let names = self.drafting.names(vec![name])?;
+        let missing = || Error::UnexpectedNull { column: 1 };
+        let partition = names.into_iter().next().ok_or_else(missing)?;
+        self.drafting.create(partition, "DEFAULT", "a default partition is wanted".into(), None)
+    }
+
+    /// Rows that wait in the default partition for this range: ATTACH would fail on them.
+    fn blocked(&self, new: &Planned, partition: &Qualified) -> Result<Option<Error>> {
+        let Some(default) = self.default_partition.as_ref().filter(|_| self.default_holds_rows)
+        else {
+            return Ok(None);
+        };
+        let Parent { table, key_type_name, .. } = &self.set.parent;
+        let key = self.set.parent.key_sql();
+        let side = |operator: &str, edge: &Edge| match edge {
+            Edge::At { literal, .. } => {
+                format!("{key} {operator} {}::{key_type_name}", ident::literal(literal))
+            }
+            Edge::MinValue | Edge::MaxValue => "true".to_owned(),
+        };
+        let rows: i64 = identity::as_owner(table.owner, || {
+            query::one(
+                format!(
+                    "SELECT pg_catalog.count(*) FROM {default} WHERE {} AND {}",
+                    side(">=", &new.lower),
+                    side("<", &new.upper)
+                ),
+                &[],
+                |row| row.required(1),
+            )
+        })?;
+        Ok((rows > 0).then(|| Error::RowsInDefault {
+            default_partition: default.to_string(),
+            partition: partition.to_string(),
+            rows,
+        }))
+    }
+}
+
+/// A bound's edge as SQL.
+fn sql(edge: &Edge) -> String {
+    match edge {
+        Edge::MinValue => "MINVALUE".into(),
+        Edge::At { literal, .. } => ident::literal(literal),
+        Edge::MaxValue => "MAXVALUE".into(),
+    }
+}

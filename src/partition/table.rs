@@ -1,0 +1,133 @@
+//! Any partitioned table, managed or not; and names in a schema.
+
+use crate::error::{Error, Result};
+use crate::pg::ident::{self, Qualified};
+use crate::pg::{Oid, query};
+
+/// How a table is partitioned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strategy {
+    Range,
+    Hash,
+    List,
+}
+
+impl Strategy {
+    /// As PARTITION BY has it.
+    pub(super) fn keyword(self) -> &'static str {
+        match self {
+            Self::Range => "RANGE",
+            Self::Hash => "HASH",
+            Self::List => "LIST",
+        }
+    }
+}
+
+/// A partitioned table.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) oid: Oid,
+    pub(super) name: Qualified,
+    pub(super) owner: Oid,
+    pub(super) schema_oid: Oid,
+    pub(super) strategy: Strategy,
+}
+
+impl Table {
+    /// Reads a table. Errors: it is not there (42P01), not partitioned, or temporary (42809).
+    pub(super) fn read(oid: Oid) -> Result<Self> {
+        query::optional(
+            "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relowner,
+                    c.relnamespace, c.relkind::pg_catalog.text, pt.partstrat::pg_catalog.text,
+                    c.relpersistence = 't'
+               FROM pg_catalog.pg_class c
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               LEFT JOIN pg_catalog.pg_partitioned_table pt ON pt.partrelid = c.oid
+              WHERE c.oid = $1",
+            &[oid.into()],
+            |row| {
+                let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
+                let relation = name.to_string();
+                let strategy = match row.optional::<String>(6)?.as_deref() {
+                    None => {
+                        let plain_table = row.required::<String>(5)? == "r";
+                        return Err(Error::NotPartitioned { relation, plain_table });
+                    }
+                    Some("r") => Strategy::Range,
+                    Some("h") => Strategy::Hash,
+                    Some(_) => Strategy::List,
+                };
+                if row.required(7)? {
+                    return Err(Error::Temporary { relation });
+                }
+                let (owner, schema_oid) = (row.required(3)?, row.required(4)?);
+                Ok(Self { oid, name, owner, schema_oid, strategy })
+            },
+        )?
+        .ok_or(Error::NoSuchRelation { oid: ident::oid_number(oid) })
+    }
+
+    /// For messages and hints.
+    pub(super) fn display(&self) -> String {
+        self.name.to_string()
+    }
+
+    /// No policy here.
+    pub(super) fn not_managed(&self) -> Error {
+        let call = match self.strategy {
+            Strategy::Hash => "manage_hash",
+            Strategy::Range | Strategy::List => "manage_range",
+        };
+        Error::NotManaged { relation: self.display(), call }
+    }
+
+    /// Makes sure of the strategy that a call is for.
+    pub(super) fn expect(&self, wanted: Strategy) -> Result<()> {
+        if self.strategy == wanted {
+            return Ok(());
+        }
+        Err(Error::OtherStrategy {
+            relation: self.display(),
+            strategy: self.strategy.keyword(),
+            wanted: wanted.keyword(),
+        })
+    }
+}
+
+/// Reads name and schema of relations.
+pub(super) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
+    query::rows(
+        "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.oid = ANY ($1)",
+        &[oids.to_vec().into()],
+        |row| {
+            Ok((
+                row.required(1)?,
+                Qualified::new(row.required::<String>(2)?, row.required::<String>(3)?),
+            ))
+        },
+    )
+}
+
+/// The name of one relation, if it is still there.
+pub(super) fn name(oid: Oid) -> Result<Option<Qualified>> {
+    Ok(names(&[oid])?.into_iter().next().map(|(_, name)| name))
+}
+
+/// Which of these names are taken in a schema: by a relation or a type (a table makes both), or by
+/// extended statistics.
+pub(super) fn taken(schema: Oid, candidates: Vec<String>) -> Result<Vec<String>> {
+    query::rows(
+        "SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c
+          WHERE c.relnamespace = $1 AND c.relname = ANY ($2::pg_catalog.name[])
+         UNION
+         SELECT t.typname::pg_catalog.text FROM pg_catalog.pg_type t
+          WHERE t.typnamespace = $1 AND t.typname = ANY ($2::pg_catalog.name[])
+         UNION
+         SELECT s.stxname::pg_catalog.text FROM pg_catalog.pg_statistic_ext s
+          WHERE s.stxnamespace = $1 AND s.stxname = ANY ($2::pg_catalog.name[])",
+        &[schema.into(), candidates.into()],
+        |row| row.required(1),
+    )
+}
