@@ -28,16 +28,20 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
        (SELECT greatest(d.reltuples, 0)::bigint FROM pg_catalog.pg_class d
          WHERE d.oid = p.default_partition) AS default_rows_estimate,
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
-       p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template
+       p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
+       p.subpartition_by, p.subpartitions
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
                s.partitions, s.covered_from, s.covered_until, s.holes, r.start_at, r.key_encoding,
-               r.name_format, s.default_partition, r.template
+               r.name_format, s.default_partition, r.template, r.subpartition_by,
+               CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
+                   AS subpartitions
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
         UNION ALL
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
-               NULL, NULL, steward.hash_holes(h.parent), NULL, NULL, h.name_format, NULL, h.template
+               NULL, NULL, steward.hash_holes(h.parent), NULL, NULL, h.name_format, NULL, h.template,
+               NULL, NULL
           FROM steward.hash_policy h) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
   LEFT JOIN steward.jobs j ON j.target = p.parent
@@ -65,10 +69,12 @@ COMMENT ON COLUMN steward.partition_sets.start_at IS 'Nothing is made before the
 COMMENT ON COLUMN steward.partition_sets.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';
 COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are named; NULL: the usual names.';
 COMMENT ON COLUMN steward.partition_sets.default_partition IS 'The default partition there is; NULL: none.';
+COMMENT ON COLUMN steward.partition_sets.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
+COMMENT ON COLUMN steward.partition_sets.subpartitions IS 'Over how many.';
 COMMENT ON COLUMN steward.partition_sets.template IS 'The table that gives what a parent cannot; a number: it has been dropped.';
 
 CREATE VIEW steward.partitions WITH (security_barrier) AS
-SELECT b.parent, b.partition, 1 AS level, b.strategy, b.lower_bound, b.upper_bound,
+SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        b.modulus, b.remainder, b.is_default,
        CASE WHEN i.inhdetachpending THEN 'detaching' ELSE b.state END AS state,
        (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid))::bigint
@@ -77,17 +83,27 @@ SELECT b.parent, b.partition, 1 AS level, b.strategy, b.lower_bound, b.upper_bou
           FROM pg_catalog.pg_partition_tree(b.partition) t
           JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf) AS estimated_rows,
        coalesce(ts.spcname, d.spcname) AS tablespace
-  FROM (SELECT p.parent, 'range'::text AS strategy, r.partition, r.lower_bound, r.upper_bound,
-               NULL::integer AS modulus, NULL::integer AS remainder, r.is_default, r.state
-          FROM steward.range_policy p
-         CROSS JOIN LATERAL steward.range_partitions(p.parent, pg_catalog.now()) r
+  FROM (WITH period AS (
+            SELECT p.parent, r.*
+              FROM steward.range_policy p
+             CROSS JOIN LATERAL steward.range_partitions(p.parent, pg_catalog.now()) r)
+        SELECT p.parent, p.parent AS above, p.partition, 1 AS level, 'range'::text AS strategy,
+               p.lower_bound, p.upper_bound, NULL::integer AS modulus, NULL::integer AS remainder,
+               p.is_default, p.state
+          FROM period p
         UNION ALL
-        SELECT p.parent, 'hash', h.partition, NULL, NULL, h.modulus, h.remainder, false, 'current'
+        SELECT p.parent, p.partition, h.partition, 2, 'hash', NULL, NULL, h.modulus, h.remainder,
+               false, p.state
+          FROM period p
+         CROSS JOIN LATERAL steward.hash_partitions(p.partition) h
+        UNION ALL
+        SELECT p.parent, p.parent, h.partition, 1, 'hash', NULL, NULL, h.modulus, h.remainder, false,
+               'current'
           FROM steward.hash_policy p
          CROSS JOIN LATERAL steward.hash_partitions(p.parent) h) b
   JOIN pg_catalog.pg_class c ON c.oid = b.parent
   JOIN pg_catalog.pg_class r ON r.oid = b.partition
-  JOIN pg_catalog.pg_inherits i ON i.inhrelid = b.partition AND i.inhparent = b.parent
+  JOIN pg_catalog.pg_inherits i ON i.inhrelid = b.partition AND i.inhparent = b.above
   LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = r.reltablespace
   JOIN pg_catalog.pg_database db ON db.datname = pg_catalog.current_database()
   JOIN pg_catalog.pg_tablespace d ON d.oid = db.dattablespace
@@ -101,7 +117,7 @@ COMMENT ON COLUMN steward.partitions.modulus IS 'Of a hash partition; NULL for r
 COMMENT ON COLUMN steward.partitions.remainder IS 'Of a hash partition; NULL for range.';
 COMMENT ON COLUMN steward.partitions.is_default IS 'Whether it is the default partition.';
 COMMENT ON COLUMN steward.partitions.tablespace IS 'Where its rows are; the database''s own one is named, too.';
-COMMENT ON COLUMN steward.partitions.level IS '1: directly below the parent.';
+COMMENT ON COLUMN steward.partitions.level IS '1: directly below the parent; 2: below one of those, where a period is spread by hash. What lies deeper, or below by range or list, is not shown; its size is counted above.';
 COMMENT ON COLUMN steward.partitions.lower_bound IS 'Inclusive, as SQL writes it; MINVALUE for none; NULL for the default partition and for hash.';
 COMMENT ON COLUMN steward.partitions.upper_bound IS 'Exclusive, as SQL writes it; MAXVALUE for none; NULL for the default partition and for hash.';
 COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, detaching, default. For integer keys, current holds the highest key in use; a hash partition is always current.';

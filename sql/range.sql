@@ -10,6 +10,8 @@ CREATE TABLE steward.range_policy (
     name_format        text,
     default_partition  boolean  NOT NULL,
     template           regclass,
+    subpartition_by    text,
+    subpartitions      integer,
     make_up_from       numeric
 );
 COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
@@ -22,6 +24,8 @@ COMMENT ON COLUMN steward.range_policy.key_encoding IS 'How a time is written in
 COMMENT ON COLUMN steward.range_policy.name_format IS 'How new partitions are named; NULL: the usual names.';
 COMMENT ON COLUMN steward.range_policy.default_partition IS 'Whether a default partition is made when there is none.';
 COMMENT ON COLUMN steward.range_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
+COMMENT ON COLUMN steward.range_policy.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
+COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16.';
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
 SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
 
@@ -34,7 +38,9 @@ CREATE FUNCTION steward.manage_range(
     key_encoding       text     DEFAULT NULL,
     name_format        text     DEFAULT NULL,
     default_partition  boolean  DEFAULT false,
-    template           regclass DEFAULT NULL
+    template           regclass DEFAULT NULL,
+    subpartition_by    text     DEFAULT NULL,
+    subpartitions      integer  DEFAULT NULL
 ) RETURNS SETOF steward.step
 LANGUAGE c VOLATILE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_range_wrapper';
@@ -48,6 +54,8 @@ COMMENT ON FUNCTION steward.manage_range IS
  name_format: {parent}, %Y %m %d %H %M %S %G %V %q, {lower}; default <parent>_2025_01 and the like.
  default_partition: also make one.
  template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).
+ subpartition_by: a column; each new period is a table partitioned by its hash, complete before it is attached. Every unique key has to contain it.
+ subpartitions: over how many, 1 to 1000; default 16.
 Partitions that rows in the default partition block are left out with a WARNING, and listed with "blocked:" in their reason.
 Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, ACCESS EXCLUSIVE on its default partition, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.
 Errors: 42P01, 42809 not partitioned by range, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 multi-column key or standby, 55P03 lock not had.';
@@ -61,12 +69,14 @@ CREATE FUNCTION steward.alter_range(
     key_encoding       text     DEFAULT NULL,
     name_format        text     DEFAULT NULL,
     default_partition  boolean  DEFAULT NULL,
-    template           regclass DEFAULT NULL
+    template           regclass DEFAULT NULL,
+    subpartition_by    text     DEFAULT NULL,
+    subpartitions      integer  DEFAULT NULL
 ) RETURNS SETOF steward.step
 LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_range_wrapper';
 COMMENT ON FUNCTION steward.alter_range IS
-'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding and name_format, ''-'' template. A new interval or zone holds from the end of what exists. Errors: 42704 not managed, and those of manage_range().';
+'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format and subpartition_by, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists. Errors: 42704 not managed, and those of manage_range().';
 
 CREATE FUNCTION steward.range_partitions(
     parent regclass, at timestamptz,

@@ -13,6 +13,7 @@ use indexes::{Index, ReplicaIdentity};
 
 use super::table::Table;
 use crate::calendar::Name;
+use crate::calendar::label;
 use crate::error::Result;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::{Oid, query};
@@ -42,8 +43,19 @@ pub(super) struct Blueprint {
     foreign: Vec<String>,
     /// Whether one of its foreign keys points to itself.
     references_itself: bool,
+    /// Each partition is itself spread over so many by hash.
+    subpartitions: Option<Subpartitions>,
     /// Said in the step's reason.
     pub(super) remark: Option<&'static str>,
+}
+
+/// How the partitions of a set are partitioned in turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subpartitions {
+    /// The column whose hash decides, unquoted.
+    pub(super) column: String,
+    /// Into how many.
+    pub(super) count: u32,
 }
 
 struct Grant {
@@ -54,7 +66,12 @@ struct Grant {
 
 impl Blueprint {
     /// Reads what the parent, its newest partition and the template give.
-    pub(super) fn read(parent: &Table, newest: Option<Oid>, template: Option<Oid>) -> Result<Self> {
+    pub(super) fn read(
+        parent: &Table,
+        newest: Option<Oid>,
+        template: Option<Oid>,
+        subpartitions: Option<Subpartitions>,
+    ) -> Result<Self> {
         let (template, remark) = usable_template(parent, template)?;
         // The template, else the newest sibling, says what a parent cannot.
         let (unlogged, storage, model_access_method) = match template.or(newest) {
@@ -80,6 +97,7 @@ impl Blueprint {
             default_partition: tables(DEFAULT_SQL, parent.oid)?,
             foreign: tables(FOREIGN_SQL, parent.oid)?,
             references_itself: references_itself(parent.oid)?,
+            subpartitions,
             remark,
         })
     }
@@ -92,16 +110,51 @@ impl Blueprint {
         bound: &str,
         mut free_name: impl FnMut(&Name) -> Result<String>,
     ) -> Result<Vec<String>> {
-        let mut statements = vec![self.create(partition)];
-        let mut name = |suffix: &str| free_name(&Name::new(&partition.name, suffix.into()));
+        let attach = format!("ALTER TABLE {} ATTACH PARTITION {partition} {bound}", self.parent);
+        let Some(subpartitions) = &self.subpartitions else {
+            let (mut statements, identity) = self.leaf(partition, &mut free_name)?;
+            statements.push(attach);
+            statements.extend(identity);
+            return Ok(statements);
+        };
+        // Complete before it is attached: only then does anybody see it.
+        let mut statements = vec![self.create(partition, Some(subpartitions))];
+        statements.extend(self.privileges(partition));
+        let mut identities = Vec::new();
+        for remainder in 0..subpartitions.count {
+            let suffix = label::remainder_suffix(remainder);
+            let leaf = free_name(&Name::new(&partition.name, suffix))?;
+            let leaf = Qualified::new(partition.schema.clone(), leaf);
+            let (made, identity) = self.leaf(&leaf, &mut free_name)?;
+            statements.extend(made);
+            statements.push(format!(
+                "ALTER TABLE {partition} ATTACH PARTITION {leaf} FOR VALUES WITH \
+                 (modulus {}, remainder {remainder})",
+                subpartitions.count
+            ));
+            identities.extend(identity);
+        }
+        statements.push(attach);
+        statements.extend(identities);
+        Ok(statements)
+    }
+
+    /// The statements that make a table for rows, and the one that is for after it is attached.
+    fn leaf(
+        &self,
+        table: &Qualified,
+        free_name: &mut impl FnMut(&Name) -> Result<String>,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let mut statements = vec![self.create(table, None)];
+        let mut name = |suffix: &str| free_name(&Name::new(&table.name, suffix.into()));
         for column in &self.columns {
-            statements.push(format!("ALTER TABLE {partition} {column}"));
+            statements.push(format!("ALTER TABLE {table} {column}"));
         }
         for one in &self.statistics {
-            statements.extend(one.statements(partition, &name("_stat")?));
+            statements.extend(one.statements(table, &name("_stat")?));
         }
         for index in &self.indexes {
-            statements.extend(index.statements(partition, &name(index.suffix())?));
+            statements.extend(index.statements(table, &name(index.suffix())?));
         }
         let identity = match &self.replica_identity {
             ReplicaIdentity::Default => None,
@@ -109,41 +162,48 @@ impl Blueprint {
             ReplicaIdentity::Nothing => Some("NOTHING".to_owned()),
             ReplicaIdentity::Index(index) => {
                 let name = name(index.suffix())?;
-                statements.extend(index.statements(partition, &name));
+                statements.extend(index.statements(table, &name));
                 Some(format!("USING INDEX {}", ident::name(&name)))
             }
         };
+        statements.extend(self.privileges(table));
+        let identity =
+            identity.map(|identity| format!("ALTER TABLE {table} REPLICA IDENTITY {identity}"));
+        Ok((statements, identity))
+    }
+
+    /// Takes back what default privileges have given, and gives what the template does.
+    fn privileges(&self, table: &Qualified) -> Vec<String> {
+        let mut statements = Vec::new();
         if !self.uninvited.is_empty() {
-            statements
-                .push(format!("REVOKE ALL ON {partition} FROM {}", self.uninvited.join(", ")));
+            statements.push(format!("REVOKE ALL ON {table} FROM {}", self.uninvited.join(", ")));
         }
         for grant in &self.grants {
             let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-            statements.push(format!(
-                "GRANT {} ON {partition} TO {}{option}",
-                grant.privilege, grant.grantee
-            ));
+            let Grant { privilege, grantee, .. } = grant;
+            statements.push(format!("GRANT {privilege} ON {table} TO {grantee}{option}"));
         }
         statements
-            .push(format!("ALTER TABLE {} ATTACH PARTITION {partition} {bound}", self.parent));
-        if let Some(identity) = identity {
-            statements.push(format!("ALTER TABLE {partition} REPLICA IDENTITY {identity}"));
-        }
-        Ok(statements)
     }
 
-    fn create(&self, partition: &Qualified) -> String {
-        let unlogged = if self.unlogged { "UNLOGGED " } else { "" };
+    /// `by`: a partitioned table, which has no storage of its own.
+    fn create(&self, table: &Qualified, by: Option<&Subpartitions>) -> String {
+        let unlogged = if self.unlogged && by.is_none() { "UNLOGGED " } else { "" };
         let mut sql = format!(
-            "CREATE {unlogged}TABLE {partition} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY{})",
+            "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY{})",
             self.parent,
             if self.statistics.is_empty() { "" } else { " EXCLUDING STATISTICS" }
         );
-        if let Some(method) = &self.access_method {
-            sql.push_str(&format!(" USING {method}"));
-        }
-        if !self.storage.is_empty() {
-            sql.push_str(&format!(" WITH ({})", self.storage.join(", ")));
+        match by {
+            Some(by) => sql.push_str(&format!(" PARTITION BY HASH ({})", ident::name(&by.column))),
+            None => {
+                if let Some(method) = &self.access_method {
+                    sql.push_str(&format!(" USING {method}"));
+                }
+                if !self.storage.is_empty() {
+                    sql.push_str(&format!(" WITH ({})", self.storage.join(", ")));
+                }
+            }
         }
         if let Some(tablespace) = &self.tablespace {
             sql.push_str(&format!(" TABLESPACE {tablespace}"));
@@ -190,14 +250,16 @@ fn usable_template(
     })
 }
 
-/// Persistence, storage parameters (the toast table's too) and access method of a plain table.
+/// Persistence, storage parameters (the toast table's too) and access method of a plain table, or of
+/// the first below a partitioned one.
 fn physical(table: Oid) -> Result<(bool, Vec<String>, Option<String>)> {
     let facts = query::optional(
         "SELECT c.relpersistence = 'u', am.amname::pg_catalog.text, c.reloptions, t.reloptions
            FROM pg_catalog.pg_class c
            LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
            LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
-          WHERE c.oid = $1",
+          WHERE c.oid = coalesce((SELECT min(l.relid::pg_catalog.oid)
+                                    FROM pg_catalog.pg_partition_tree($1) l WHERE l.isleaf), $1)",
         &[table.into()],
         |row| {
             let own = row.optional::<Vec<String>>(3)?.unwrap_or_default();

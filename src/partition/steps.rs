@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, Subpartitions};
 use super::table::{self, Table};
 use crate::calendar::Name;
 use crate::error::{Error, Result};
@@ -68,8 +68,13 @@ pub(super) struct Drafting<'a> {
 
 impl<'a> Drafting<'a> {
     /// `model`: the partition to take after where there is no template.
-    pub(super) fn new(table: &'a Table, model: Option<Oid>, template: Option<Oid>) -> Result<Self> {
-        let blueprint = Blueprint::read(table, model, template)?;
+    pub(super) fn new(
+        table: &'a Table,
+        model: Option<Oid>,
+        template: Option<Oid>,
+        subpartitions: Option<Subpartitions>,
+    ) -> Result<Self> {
+        let blueprint = Blueprint::read(table, model, template, subpartitions)?;
         Ok(Self { table, blueprint, given: HashSet::new() })
     }
 

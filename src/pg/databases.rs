@@ -45,3 +45,12 @@ pub(crate) fn connectable() -> Vec<(pg_sys::Oid, String)> {
     }
     found
 }
+
+/// The name of a database; None when it is gone. In a transaction.
+pub(crate) fn name(database: pg_sys::Oid) -> Option<String> {
+    // SAFETY: answers NULL or a C string of the current memory context.
+    unsafe {
+        let name = pg_sys::get_database_name(database);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}

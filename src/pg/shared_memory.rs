@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 
-/// How many databases can be watched; 48 bytes each.
+/// How many databases can be watched; 64 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
 
 /// No due instant known: look at once.
@@ -39,6 +39,8 @@ pub(crate) struct Slot {
     pub(crate) paused_until: i64,
     /// Whether the last scheduler found the extension.
     pub(crate) has_extension: bool,
+    /// When the history of runs was last trimmed; schedulers come and go more often than that.
+    pub(crate) trimmed_at: i64,
 }
 
 /// All of it.

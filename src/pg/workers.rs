@@ -101,14 +101,8 @@ pub(crate) fn connect(argument: pg_sys::Datum) -> (pg_sys::Oid, String) {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
     }
     settle();
-    let name = super::transaction::run(|| {
-        super::query::one(
-            "SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database d WHERE d.oid = $1",
-            &[database.into()],
-            |row| row.required(1),
-        )
-    });
-    (database, name.unwrap_or_else(|_| database.to_u32().to_string()))
+    let name = super::transaction::run(|| Ok(super::databases::name(database)));
+    (database, name.ok().flatten().unwrap_or_else(|| database.to_u32().to_string()))
 }
 
 /// What every worker of ours runs under, whatever the database or role has been given by

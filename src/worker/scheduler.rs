@@ -42,7 +42,6 @@ fn main(argument: workers::Argument) {
         oid,
         name,
         executors: Vec::new(),
-        trimmed_at: None,
         starved: false,
         left_due: Vec::new(),
         started_at: 0,
@@ -73,7 +72,6 @@ struct Scheduler {
     oid: Oid,
     name: String,
     executors: Vec<Worker>,
-    trimmed_at: Option<i64>,
     /// No worker was to be had.
     starved: bool,
     /// What was due at the last look.
@@ -217,12 +215,14 @@ impl Scheduler {
         Duration::from_micros(until.unsigned_abs()).min(LONGEST_NAP)
     }
 
-    fn trim(&mut self) -> Result<()> {
+    fn trim(&self) -> Result<()> {
         let now = clock::now();
-        if self.trimmed_at.is_some_and(|at| now.saturating_sub(at) < TRIM_EVERY_MICROSECONDS) {
+        let trimmed_at = shared_memory::slot(self.oid).map_or(0, |slot| slot.trimmed_at);
+        // A time ahead of us is one from before the clock was set back.
+        if (trimmed_at..trimmed_at.saturating_add(TRIM_EVERY_MICROSECONDS)).contains(&now) {
             return Ok(());
         }
-        self.trimmed_at = Some(now);
+        shared_memory::update(self.oid, |slot| slot.trimmed_at = now);
         transaction::with_extension(|| jobs::trim_history(settings::history_retention_minutes()))
             .map(|_| ())
     }

@@ -17,6 +17,7 @@ mod range_keys;
 mod range_like_parent;
 mod range_like_parent_keys;
 mod range_locks;
+mod range_over_hash;
 mod range_plan;
 mod range_support;
 mod range_takeover;

@@ -74,6 +74,9 @@ fn old_runs_are_trimmed_but_never_the_last_one() {
          INSERT INTO steward.job_run (job_id, kind, target, target_name, status, started_at, finished_at, pid)
          VALUES (4711, 'partition', 'bets'::regclass, 'gone', 'failed', '2020-01-01', '2020-01-01', 1)",
     );
+    // It is an hour since the last time that somebody trimmed.
+    cluster.add_conf("pg_steward.test_clock_offset = '61min'").unwrap();
+    cluster.reload().unwrap();
     make_due(&mut client);
     wait_until(SOON, "runs over an hour old are gone", || {
         client.value(

@@ -93,7 +93,7 @@ fn create(set: &Set, model: Option<Oid>, missing: &[Class]) -> Result<Vec<Step>>
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut drafting = Drafting::new(&set.table, model, set.template)?;
+    let mut drafting = Drafting::new(&set.table, model, set.template, None)?;
     let names = drafting.names(missing.iter().map(|class| name(set, *class)).collect())?;
     let step = |(class, partition): (&Class, _)| {
         let bound =

@@ -23,6 +23,8 @@ fn manage_range(
     name_format: Option<&str>,
     default_partition: Option<bool>,
     template: Option<Oid>,
+    subpartition_by: Option<&str>,
+    subpartitions: Option<i32>,
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -56,6 +58,8 @@ fn manage_range(
         name_format: name_format.map(str::to_owned),
         default_partition: needed(default_partition, "default_partition")?,
         template: chosen_template(&parent.table, template)?,
+        subpartition_by: chosen_column(&parent, subpartition_by)?,
+        subpartitions,
     };
     Ok(rows(adopt(parent, request, Start::Given)?))
 }
@@ -72,6 +76,8 @@ fn alter_range(
     name_format: Option<&str>,
     default_partition: Option<bool>,
     template: Option<Oid>,
+    subpartition_by: Option<&str>,
+    subpartitions: Option<i32>,
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -108,12 +114,29 @@ fn alter_range(
             Some(_) => chosen_template(&parent.table, template)?,
             None => kept.template,
         },
+        subpartition_by: match subpartition_by {
+            Some(_) => chosen_column(&parent, subpartition_by)?,
+            None => kept.subpartition_by,
+        },
+        subpartitions: match subpartition_by {
+            Some("") => subpartitions,
+            _ => subpartitions.or(kept.subpartitions),
+        },
     };
     let start = match start_at {
         Some(_) => Start::Given,
         None => Start::Kept { unfinished: unfinished.filter(|_| key_encoding.is_none()) },
     };
     Ok(rows(adopt(parent, request, start)?))
+}
+
+/// The column that was named, checked; '' names none.
+fn chosen_column(parent: &Parent, column: Option<&str>) -> Result<Option<String>> {
+    let chosen = column.filter(|column| !column.is_empty());
+    if let Some(column) = chosen {
+        policy::check_subpartition_by(parent, column)?;
+    }
+    Ok(chosen.map(str::to_owned))
 }
 
 /// From where on holes are filled when a policy is put in force.

@@ -6,6 +6,7 @@ use super::plan::{Edge, Policy, Range};
 use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Zone};
 use crate::error::{Error, Result};
+use crate::partition::blueprint::Subpartitions;
 use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
 use crate::pg::ident;
@@ -46,6 +47,8 @@ pub(super) struct Set {
     pub(super) wants_default: bool,
     /// The template, which may be gone by now.
     pub(super) template: Option<Oid>,
+    /// How each period is spread; the column's name may have changed since.
+    pub(super) subpartitions: Option<Subpartitions>,
 }
 
 /// Reads the key of a table and makes sure that it is by range on one column. Errors say what else
@@ -123,6 +126,26 @@ impl Set {
         i64::try_from(instant).unwrap_or(i64::MAX)
     }
 
+    /// How each new period is spread, by the column's name of today: a rename reaches the key of
+    /// the newest period, but not the policy.
+    pub(super) fn subpartitions(&self, newest: Option<Oid>) -> Result<Option<Subpartitions>> {
+        let Some(wanted) = &self.subpartitions else { return Ok(None) };
+        let columns = hash_columns(self.parent.table.oid, newest)?;
+        let column = if columns.iter().any(|(name, _)| *name == wanted.column) {
+            Some(&wanted.column)
+        } else {
+            columns.iter().find(|(_, is_newest)| *is_newest).map(|(name, _)| name)
+        };
+        let missing = || Error::InvalidArgument {
+            relation: self.parent.display(),
+            argument: "subpartition_by",
+            problem: format!("there is no column \"{}\" any more", wanted.column),
+            hint: "Name another one with alter_range(…, subpartition_by => …).".into(),
+        };
+        let column = column.ok_or_else(missing)?.clone();
+        Ok(Some(Subpartitions { column, ..wanted.clone() }))
+    }
+
     /// Opens the set's bounds; None when the parent is gone.
     pub(super) fn bounds(&self) -> Option<RangeBounds> {
         RangeBounds::open(self.parent.table.oid, self.parent.key_type_oid)
@@ -168,6 +191,38 @@ impl Set {
         found.reverse();
         Ok(found)
     }
+}
+
+/// The columns of a table, and whether the newest of its partitions is partitioned by hash of that one
+/// alone.
+pub(super) fn hash_columns(parent: Oid, newest: Option<Oid>) -> Result<Vec<(String, bool)>> {
+    query::rows(
+        "SELECT a.attname::pg_catalog.text,
+                coalesce(a.attname = (SELECT n.attname FROM pg_catalog.pg_partitioned_table pt
+                                        JOIN pg_catalog.pg_attribute n
+                                          ON n.attrelid = pt.partrelid AND n.attnum = pt.partattrs[0]
+                                       WHERE pt.partrelid = $2 AND pt.partstrat = 'h'
+                                         AND pt.partnatts = 1), false)
+           FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+        &[parent.into(), newest.into()],
+        |row| Ok((row.required(1)?, row.required(2)?)),
+    )
+}
+
+/// Unique keys and indexes of a table that lack a column, by name.
+pub(super) fn unique_without(parent: Oid, column: &str) -> Result<Vec<String>> {
+    query::rows(
+        "SELECT x.indexrelid::pg_catalog.regclass::pg_catalog.text
+           FROM pg_catalog.pg_index x
+          WHERE x.indrelid = $1 AND (x.indisunique OR x.indisexclusion)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                             WHERE a.attrelid = $1 AND a.attname = $2
+                               AND a.attnum = ANY ((x.indkey::pg_catalog.int2[])[0:x.indnkeyatts - 1]))
+          ORDER BY 1",
+        &[parent.into(), column.into()],
+        |row| row.required(1),
+    )
 }
 
 /// Parses a stored `key_encoding`.

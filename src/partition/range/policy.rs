@@ -9,6 +9,7 @@ use super::plan::Policy;
 use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Period, Zone};
 use crate::error::{Error, Result};
+use crate::partition::blueprint::Subpartitions;
 use crate::pg::time_zone::ServerZone;
 use crate::pg::{Oid, identity, query, subtransaction};
 
@@ -23,9 +24,14 @@ pub(super) struct Request {
     pub(super) name_format: Option<String>,
     pub(super) default_partition: bool,
     pub(super) template: Option<Oid>,
+    pub(super) subpartition_by: Option<String>,
+    pub(super) subpartitions: Option<i32>,
 }
 
 const MAX_PREMAKE: i32 = 10_000;
+const MAX_SUBPARTITIONS: i32 = 1_000;
+/// What manage_hash() has by default, too.
+const DEFAULT_SUBPARTITIONS: i32 = 16;
 
 /// Turns a request into a set, checking every part of it but the template, which is checked when it
 /// is named ([`check_template`]): later it may have been dropped, and creation goes on without it.
@@ -70,6 +76,7 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         })?;
     let start =
         request.start_at.as_deref().map(|text| start(&key, &zone, text, &invalid)).transpose()?;
+    let subpartitions = subpartitions(request, &invalid)?;
     let policy = Policy {
         key,
         width,
@@ -85,7 +92,54 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         name_format,
         wants_default: request.default_partition,
         template: request.template,
+        subpartitions,
     })
+}
+
+fn subpartitions(request: &Request, invalid: &Invalid<'_>) -> Result<Option<Subpartitions>> {
+    let Some(column) = &request.subpartition_by else {
+        return match request.subpartitions {
+            None => Ok(None),
+            Some(_) => Err(invalid(
+                "subpartitions",
+                "subpartition_by is not given".into(),
+                "Name the column by whose hash each period is spread, or leave subpartitions out.",
+            )),
+        };
+    };
+    let count = request.subpartitions.unwrap_or(DEFAULT_SUBPARTITIONS);
+    if !(1..=MAX_SUBPARTITIONS).contains(&count) {
+        return Err(invalid(
+            "subpartitions",
+            format!("{count} is not between 1 and {MAX_SUBPARTITIONS}"),
+            "subpartitions is how many each period is spread over, for example 8.",
+        ));
+    }
+    Ok(Some(Subpartitions { column: column.clone(), count: count.unsigned_abs() }))
+}
+
+/// Whether the partitions of a table can be spread by the hash of a column: checked when it is named.
+pub(super) fn check_subpartition_by(parent: &Parent, column: &str) -> Result<()> {
+    let invalid = |problem: String, hint: &str| Error::InvalidArgument {
+        relation: parent.display(),
+        argument: "subpartition_by",
+        problem,
+        hint: hint.to_owned(),
+    };
+    if !catalog::hash_columns(parent.table.oid, None)?.iter().any(|(name, _)| name == column) {
+        return Err(invalid(
+            format!("there is no column \"{column}\""),
+            "Name one of its columns, without quotes, for example 'user_id'.",
+        ));
+    }
+    if let Some(index) = catalog::unique_without(parent.table.oid, column)?.first() {
+        return Err(invalid(
+            format!("unique index {index} does not contain column \"{column}\""),
+            "A unique key of a partitioned table has to contain every column it is partitioned by: \
+             add the column to the key, or choose one that is in it.",
+        ));
+    }
+    Ok(())
 }
 
 type Invalid<'a> = dyn Fn(&'static str, String, &str) -> Error + 'a;
@@ -168,13 +222,15 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
         query::change(
             "INSERT INTO steward.range_policy AS p
                     (parent, partition_interval, premake, time_zone, start_at, key_encoding,
-                     name_format, default_partition, template)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                     name_format, default_partition, template, subpartition_by, subpartitions)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (parent) DO UPDATE
                 SET partition_interval = excluded.partition_interval, premake = excluded.premake,
                     time_zone = excluded.time_zone, start_at = excluded.start_at,
                     key_encoding = excluded.key_encoding, name_format = excluded.name_format,
-                    default_partition = excluded.default_partition, template = excluded.template",
+                    default_partition = excluded.default_partition, template = excluded.template,
+                    subpartition_by = excluded.subpartition_by,
+                    subpartitions = excluded.subpartitions",
             &[
                 parent.into(),
                 request.partition_interval.as_str().into(),
@@ -185,6 +241,8 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
                 request.name_format.as_deref().into(),
                 request.default_partition.into(),
                 request.template.into(),
+                request.subpartition_by.as_deref().into(),
+                request.subpartitions.into(),
             ],
         )
         .map(|_| ())
@@ -196,7 +254,8 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
     identity::as_steward(|| {
         query::optional(
             "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
-                    p.name_format, p.default_partition, p.template::pg_catalog.oid, p.make_up_from
+                    p.name_format, p.default_partition, p.template::pg_catalog.oid, p.subpartition_by,
+                    p.subpartitions, p.make_up_from
                FROM steward.range_policy p WHERE p.parent = $1",
             &[parent.into()],
             |row| {
@@ -209,9 +268,11 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                     name_format: row.optional(6)?,
                     default_partition: row.required(7)?,
                     template: row.optional(8)?,
+                    subpartition_by: row.optional(9)?,
+                    subpartitions: row.optional(10)?,
                 };
                 let make_up_from = row
-                    .optional::<AnyNumeric>(9)?
+                    .optional::<AnyNumeric>(11)?
                     .and_then(|number| number.to_string().parse().ok());
                 Ok((request, make_up_from))
             },

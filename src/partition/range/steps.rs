@@ -124,7 +124,8 @@ impl<'a> RangeDrafting<'a> {
             })?,
             None => false,
         };
-        let drafting = Drafting::new(table, newest, set.template)?;
+        let subpartitions = set.subpartitions(newest)?;
+        let drafting = Drafting::new(table, newest, set.template, subpartitions)?;
         Ok(Self { set, drafting, default_partition: default, default_holds_rows })
     }
 

@@ -91,8 +91,8 @@ fn compared(theirs: &Used, ours: &Used) -> Vec<Line> {
         line("processes, median", theirs.processes.median(), ours.processes.median(), &plain),
         line("processes, most", theirs.processes.max(), ours.processes.max(), &plain),
         line("CPU time", theirs.cpu_seconds, ours.cpu_seconds, &time),
-        line("memory (PSS), median", theirs.memory.median(), ours.memory.median(), &mebibytes),
-        line("memory (PSS), most", theirs.memory.max(), ours.memory.max(), &mebibytes),
+        line("memory, median", theirs.memory.median(), ours.memory.median(), &mebibytes),
+        line("memory, most", theirs.memory.max(), ours.memory.max(), &mebibytes),
         line("WAL", theirs.wal_bytes as f64, ours.wal_bytes as f64, &mebibytes),
     ]
 }

@@ -63,7 +63,7 @@ fn idle(bench: &Bench, databases: u32) -> Result<Report> {
                 &cpu_steward.over(&cpu_plain),
             ),
             Line::new(
-                "memory (PSS)",
+                "memory, shared_buffers aside",
                 mebibytes(memory_plain.median()),
                 mebibytes(memory_steward.median()),
                 &memory_steward.over(&memory_plain),

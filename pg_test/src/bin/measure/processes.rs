@@ -55,22 +55,27 @@ impl Server {
         Ok(sum)
     }
 
-    /// Memory in bytes; what several processes share counts once (proportional set size).
+    /// Memory in bytes, without shared_buffers and the like, which are full of whatever was read last;
+    /// what else several processes share counts once (proportional set size).
     pub(crate) fn memory_bytes(&self) -> Result<f64> {
         let mut sum = 0.0;
         for pid in self.pids() {
             let path = format!("/proc/{pid}/smaps_rollup");
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-            sum += pss_kibibytes(&text).with_context(|| format!("{path} names no Pss"))? * 1024.0;
+            sum += pss_kibibytes(&text)
+                .with_context(|| format!("{path} names no Pss_Anon and Pss_File"))?
+                * 1024.0;
         }
         Ok(sum)
     }
 }
 
 fn pss_kibibytes(rollup: &str) -> Option<f64> {
-    rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok())
+    let kibibytes = |name: &str| -> Option<f64> {
+        let mut lines = rollup.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok())
+    };
+    Some(kibibytes("Pss_Anon:")? + kibibytes("Pss_File:")?)
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -95,7 +100,8 @@ mod tests {
             "42 (postgres: a) b) S 7 42 42 0 -1 4194560 900 0 0 0 11 5 300 20 20 0 1 0 9 8 7";
         let stat = parse(line).unwrap();
         assert_eq!((stat.parent, stat.ended_children), (7, 320));
-        let rollup = "55 - 7f [rollup]\nRss:  1200 kB\nPss:    640 kB\nPss_Anon:  30 kB\n";
-        assert_eq!(pss_kibibytes(rollup), Some(640.0));
+        let rollup =
+            "55 - 7f [rollup]\nRss:  1200 kB\nPss:    640 kB\nPss_Anon:  30 kB\nPss_File:  12 kB\n";
+        assert_eq!(pss_kibibytes(rollup), Some(42.0));
     }
 }
