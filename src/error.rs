@@ -125,10 +125,17 @@ impl Error {
         }
     }
 
-    /// The five characters of [`Error::code`].
+    /// The five characters that are written down: those of [`Error::code`], or what somebody's own
+    /// function raised.
     pub(crate) fn sqlstate(&self) -> String {
+        let packed = match self {
+            Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => {
+                return first.sqlstate();
+            }
+            Self::Sql(error) => error.packed_sqlstate,
+            _ => self.code() as i32,
+        };
         // MAKE_SQLSTATE of src/include/utils/elog.h: six bits a character, the first lowest.
-        let packed = self.code() as i32;
         (0..5).map(|place| char::from((((packed >> (6 * place)) & 0x3f) as u8) + b'0')).collect()
     }
 

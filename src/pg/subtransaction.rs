@@ -5,6 +5,7 @@
 //! "Subtransaction handling").
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
@@ -14,8 +15,10 @@ use crate::error::{Error, Result};
 /// An SQL error that was caught: what a client would have been told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqlError {
-    /// The SQLSTATE as the server's own enum.
+    /// The SQLSTATE, where it is one of the server's own; else `XX000`.
     pub(crate) code: PgSqlErrorCode,
+    /// The SQLSTATE whatever it is, packed as by MAKE_SQLSTATE (src/include/utils/elog.h).
+    pub(crate) packed_sqlstate: i32,
     /// Primary message.
     pub(crate) message: String,
     /// DETAIL as the server wrote it, never a backtrace.
@@ -56,18 +59,45 @@ pub(crate) fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Turns an unwinding SQL error into [`Error::Sql`]. The caller must roll back what was done.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    PgTryBuilder::new(AssertUnwindSafe(work))
+    // SAFETY: a backend-local global; put back below, on both ways out.
+    let previous = unsafe { pg_sys::error_context_stack };
+    let mut listener = pg_sys::ErrorContextCallback {
+        previous,
+        callback: Some(note_sqlstate),
+        arg: std::ptr::null_mut(),
+    };
+    // SAFETY: the listener lives in this frame until it is taken off the stack again.
+    unsafe { pg_sys::error_context_stack = &raw mut listener };
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(work))
         .catch_others(|cause| Err(Error::Sql(sql_error(cause))))
-        .execute()
+        .execute();
+    // SAFETY: as above.
+    unsafe { pg_sys::error_context_stack = previous };
+    outcome
+}
+
+/// What the server raised last. pgrx's error type knows only the server's own codes, and what a
+/// function of a user's raises may be of their own making; only while an error is being raised can
+/// one ask for it (elog.c, errfinish and geterrcode).
+static RAISED: AtomicI32 = AtomicI32::new(0);
+
+unsafe extern "C-unwind" fn note_sqlstate(_argument: *mut std::ffi::c_void) {
+    // SAFETY: called by errfinish, as an error context callback.
+    RAISED.store(unsafe { pg_sys::geterrcode() }, Ordering::Relaxed);
 }
 
 fn sql_error(cause: CaughtError) -> SqlError {
-    let report = match cause {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
-        CaughtError::RustPanic { ereport, .. } => ereport,
+    let raised = RAISED.swap(0, Ordering::Relaxed);
+    let (report, from_server) = match cause {
+        CaughtError::PostgresError(report) => (report, true),
+        CaughtError::ErrorReport(report) => (report, false),
+        CaughtError::RustPanic { ereport, .. } => (ereport, false),
     };
+    let code = report.sql_error_code();
+    let unknown = from_server && raised != 0 && code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
     SqlError {
-        code: report.sql_error_code(),
+        code,
+        packed_sqlstate: if unknown { raised } else { code as i32 },
         message: report.message().to_owned(),
         // A debug build puts a Rust backtrace behind the detail's first lines.
         detail: report.detail().map(|text| text.lines().take(4).collect::<Vec<_>>().join("\n")),

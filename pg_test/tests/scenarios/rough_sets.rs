@@ -15,7 +15,7 @@ fn a_dropped_parent_and_a_check_that_raises_stop_no_other_set() {
          CREATE FUNCTION public.smiles(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
          BEGIN
              IF (SELECT m.is_bad FROM public.mood m) THEN
-                 RAISE EXCEPTION 'no smile today' USING ERRCODE = '22012';
+                 RAISE EXCEPTION 'no smile today' USING ERRCODE = 'P4242';
              END IF;
              RETURN true;
          END $$;
@@ -53,7 +53,7 @@ fn a_dropped_parent_and_a_check_that_raises_stop_no_other_set() {
         "SELECT DISTINCT format('%s %s %s', sqlstate, detail->'failures'->0->>'sqlstate', error_message)
            {broken}"
     ));
-    assert_eq!(said, ["22012 22012 no smile today"]);
+    assert_eq!(said, ["P4242 P4242 no smile today"]);
     let orphans_run: String = client.value(&format!(
         "SELECT string_agg(status || ' ' || coalesce(sqlstate, '-'), ',') FROM steward.job_run
           WHERE target::oid = {orphan} AND status <> 'succeeded'"
