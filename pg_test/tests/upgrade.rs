@@ -37,6 +37,11 @@ SELECT steward.manage_range('alice.events', '1000', premake => 2);
 INSERT INTO alice.events VALUES (1500);
 CREATE TABLE "Sales"."Daily Orders" (day date NOT NULL) PARTITION BY RANGE (day);
 SELECT steward.manage_range('"Sales"."Daily Orders"', '1 day', premake => 5, default_partition => true);
+CREATE TABLE alice.orders (tenant int NOT NULL, id bigint NOT NULL) PARTITION BY HASH (tenant);
+SELECT steward.manage_hash('alice.orders', 4, template => NULL);
+INSERT INTO alice.orders SELECT n, n FROM generate_series(1, 100) n;
+CREATE TABLE alice.visits (at timestamptz NOT NULL, visitor uuid NOT NULL) PARTITION BY RANGE (at);
+SELECT steward.manage_range('alice.visits', '1 week', subpartition_by => 'visitor', subpartitions => 3);
 CREATE TABLE alice.parked (at timestamptz NOT NULL) PARTITION BY RANGE (at);
 SELECT steward.manage_range('alice.parked');
 CREATE TABLE alice.gone (at timestamptz NOT NULL) PARTITION BY RANGE (at);
@@ -61,7 +66,11 @@ SELECT steward.manage_range('readings', '1 day', key_encoding => 'epoch_millisec
 /// statistics, or on the history.
 const POLICIES: [(&str, &str); 6] = [
     ("extension", "SELECT extversion FROM pg_extension WHERE extname = 'pg_steward'"),
-    ("policy", "SELECT to_jsonb(p)::text FROM steward.range_policy p ORDER BY p.parent::text"),
+    (
+        "policy",
+        "SELECT to_jsonb(p)::text FROM steward.range_policy p
+          UNION ALL SELECT to_jsonb(h)::text FROM steward.hash_policy h ORDER BY 1",
+    ),
     (
         "set",
         "SELECT (to_jsonb(s) - '{default_rows_estimate,last_run_at,last_status,last_error}'::text[])::text

@@ -142,7 +142,13 @@ impl Scheduler {
         if other != mine && signals::is_alive(other) {
             return false;
         }
-        shared_memory::update(self.oid, |slot| slot.scheduler_pid = mine).is_some()
+        let registered = shared_memory::update(self.oid, |slot| {
+            slot.scheduler_pid = mine;
+            // What an earlier one has left, that ended without a word together with its launcher.
+            slot.executors = 0;
+            slot.waiting_since = 0;
+        });
+        registered.is_some()
     }
 
     fn requests(&self) -> u32 {
