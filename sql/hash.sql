@@ -38,7 +38,7 @@ CREATE FUNCTION steward.alter_hash(
 LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 16 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_hash_wrapper';
 COMMENT ON FUNCTION steward.alter_hash IS
-'Changes the policy of a managed hash set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_hash(); NULL leaves it unchanged, '''' clears name_format, ''-'' template. Another number of partitions: only of a set without rows, whose partitions are dropped and made anew, under ACCESS EXCLUSIVE. Errors: 42704 not managed, 55000 the set holds rows, and those of manage_hash().';
+'Changes the policy of a managed hash set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_hash(); NULL leaves it unchanged, '''' clears name_format, ''-'' template. Another number of partitions: only of a set without rows, whose partitions are dropped and made anew, under ACCESS EXCLUSIVE, in a transaction that is READ COMMITTED. Errors: 42704 not managed, 55000 the set holds rows or the transaction is older than they may be, and those of manage_hash().';
 
 CREATE FUNCTION steward.hash_partitions(
     parent regclass, OUT partition regclass, OUT modulus integer, OUT remainder integer
@@ -48,8 +48,8 @@ AS 'MODULE_PATHNAME', 'hash_partitions_wrapper';
 COMMENT ON FUNCTION steward.hash_partitions IS
 'The partitions of a hash set from the server''s relation cache, by modulus and remainder. Takes ACCESS SHARE on the parent.';
 
-CREATE FUNCTION steward.hash_holes(parent regclass) RETURNS text[]
+CREATE FUNCTION steward.hash_holes(parent regclass, partitions integer) RETURNS text[]
 LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'hash_holes_wrapper';
 COMMENT ON FUNCTION steward.hash_holes IS
-'What a hash set lacks: ''modulus 8, remainder 6'' each; inserts of such keys fail. Takes ACCESS SHARE on the parent.';
+'What a hash set lacks: ''modulus 8, remainder 6'' each; inserts of such keys fail. partitions: how many a set without any gets. NULL: somebody has it locked. Takes ACCESS SHARE on the parent.';

@@ -25,14 +25,17 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
        p.partition_interval, p.premake, p.time_zone,
        NULL::text AS retention, NULL::text AS retention_action,
        p.partitions, p.covered_from, p.covered_until,
-       (SELECT greatest(d.reltuples, 0)::bigint FROM pg_catalog.pg_class d
-         WHERE d.oid = p.default_partition) AS default_rows_estimate,
+       (SELECT pg_catalog.sum(greatest(d.reltuples, 0))::bigint
+          FROM pg_catalog.pg_partition_tree(p.default_partition) t
+          JOIN pg_catalog.pg_class d ON d.oid = t.relid
+         WHERE t.isleaf) AS default_rows_estimate,
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
        p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
        p.subpartition_by, p.subpartitions
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
                s.partitions, s.covered_from, s.covered_until, s.holes, r.start_at, r.key_encoding,
-               r.name_format, s.default_partition, r.template, r.subpartition_by,
+               r.name_format, s.default_partition, r.template,
+               steward.subpartition_column(r) AS subpartition_by,
                CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
                    AS subpartitions
           FROM steward.range_policy r
@@ -40,7 +43,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
         UNION ALL
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
-               NULL, NULL, steward.hash_holes(h.parent), NULL, NULL, h.name_format, NULL, h.template,
+               NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format, NULL, h.template,
                NULL, NULL
           FROM steward.hash_policy h) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
@@ -64,7 +67,7 @@ COMMENT ON COLUMN steward.partition_sets.next_maintenance_at IS 'When the backgr
 COMMENT ON COLUMN steward.partition_sets.last_run_at IS 'When the last finished run began.';
 COMMENT ON COLUMN steward.partition_sets.last_status IS 'How the last finished run ended, as in steward.job_runs.';
 COMMENT ON COLUMN steward.partition_sets.last_error IS 'The last finished run''s first error; NULL if there was none.';
-COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled.';
+COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled. NULL: somebody has the set locked.';
 COMMENT ON COLUMN steward.partition_sets.start_at IS 'Nothing is made before the period that holds this: a time, or a key; NULL: not set.';
 COMMENT ON COLUMN steward.partition_sets.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';
 COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are named; NULL: the usual names.';

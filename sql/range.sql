@@ -11,6 +11,8 @@ CREATE TABLE steward.range_policy (
     default_partition  boolean  NOT NULL,
     template           regclass,
     subpartition_by    text,
+    subpartition_key   smallint,
+    subpartition_of    oid,
     subpartitions      integer,
     make_up_from       numeric
 );
@@ -25,9 +27,21 @@ COMMENT ON COLUMN steward.range_policy.name_format IS 'How new partitions are na
 COMMENT ON COLUMN steward.range_policy.default_partition IS 'Whether a default partition is made when there is none.';
 COMMENT ON COLUMN steward.range_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
 COMMENT ON COLUMN steward.range_policy.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
+COMMENT ON COLUMN steward.range_policy.subpartition_key IS 'Its attnum, which outlives a new name.';
+COMMENT ON COLUMN steward.range_policy.subpartition_of IS 'The set''s OID when that was noted: after a dump and restore the name counts.';
 COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16.';
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
 SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
+
+CREATE FUNCTION steward.subpartition_column(policy steward.range_policy) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                      WHERE policy.subpartition_of = policy.parent::oid AND a.attrelid = policy.parent
+                        AND a.attnum = policy.subpartition_key AND NOT a.attisdropped),
+                    policy.subpartition_by)
+$$;
+COMMENT ON FUNCTION steward.subpartition_column IS 'The column by whose hash new periods are spread, by its name of today.';
 
 CREATE FUNCTION steward.manage_range(
     parent             regclass,

@@ -51,6 +51,10 @@ pub(crate) enum Error {
     NotManaged { relation: String, call: &'static str },
     #[error("{} holds rows in {partitions} partitions", quoted(relation))]
     SetHoldsRows { relation: String, partitions: u32 },
+    #[error("this transaction does not see whether {} is empty now", quoted(relation))]
+    OldSnapshot { relation: String },
+    #[error("{} has partitions of modulus {modulus}, more than {most}", quoted(relation))]
+    TooManyRemainders { relation: String, modulus: u32, most: u32 },
     #[error("job {job_id} does not exist")]
     NoSuchJob { job_id: i64 },
     #[error("cannot execute {action} on a standby")]
@@ -103,6 +107,7 @@ impl Error {
             Self::MultiColumnKey { .. }
             | Self::ExpressionKey { .. }
             | Self::SetHoldsRows { .. }
+            | Self::OldSnapshot { .. }
             | Self::OnStandby { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnsupportedKeyType { .. }
             | Self::InvalidArgument { .. }
@@ -115,7 +120,9 @@ impl Error {
                 Code::ERRCODE_UNDEFINED_OBJECT
             }
             Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
-            Self::TooManyMissed { .. } => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::TooManyMissed { .. } | Self::TooManyRemainders { .. } => {
+                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            }
             Self::NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
@@ -244,6 +251,10 @@ impl Error {
                  table with as many as you want, and move the rows."
                     .into(),
             ),
+            Self::OldSnapshot { .. } => Some("Call it in a READ COMMITTED transaction.".into()),
+            Self::TooManyRemainders { .. } => {
+                Some("A set of so many partitions has to be completed by hand.".into())
+            }
             Self::NoSuchJob { .. } => Some("SELECT job_id, target FROM steward.jobs;".into()),
             Self::OnStandby { .. } => Some("Call it on the primary.".into()),
             Self::InTransactionBlock { .. } => Some(

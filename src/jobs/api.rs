@@ -6,13 +6,14 @@ use pgrx::prelude::*;
 use super::catalog::{self, Job};
 use crate::error::{Error, Result};
 use crate::pg::locks::TargetLock;
-use crate::pg::{identity, signals, wakeup, workers};
+use crate::pg::{extension, identity, signals, wakeup, workers};
 
 /// A job, after making sure that the caller may steer it.
 fn owned(job_id: i64, action: &'static str) -> Result<Job> {
     if workers::in_recovery() {
         return Err(Error::OnStandby { action });
     }
+    extension::hold()?;
     let job = identity::as_steward(|| catalog::find(job_id))?;
     check_owner(&job)?;
     Ok(job)

@@ -158,12 +158,25 @@ pub(super) fn set_enabled(job_id: i64, enabled: bool) -> Result<()> {
     .map(|_| ())
 }
 
-/// How many runs are in progress in this database.
-pub(crate) fn running() -> Result<i64> {
-    query::one(
-        "SELECT pg_catalog.count(*) FROM steward.job_run r WHERE r.status = 'running'",
-        &[],
-        |row| row.required(1),
+/// The processes of the runs in progress in this database.
+pub(crate) fn running() -> Result<Vec<i32>> {
+    query::rows("SELECT r.pid FROM steward.job_run r WHERE r.status = 'running'", &[], |row| {
+        row.required(1)
+    })
+}
+
+/// Makes jobs due whose next run was set by a clock that has been set back since: their last run
+/// began in what is now the future.
+pub(crate) fn call_back(now: i64) -> Result<usize> {
+    query::change(
+        "UPDATE steward.job SET next_run_at = $1 WHERE job_id IN (
+             SELECT j.job_id FROM steward.job j
+              WHERE j.next_run_at > $1
+                AND (SELECT r.started_at FROM steward.job_run r
+                      WHERE r.job_id = j.job_id ORDER BY r.run_id DESC LIMIT 1)
+                    > $1 + '1 minute'::pg_catalog.interval
+                FOR NO KEY UPDATE OF j SKIP LOCKED)",
+        &[clock::timestamp(now)?.into()],
     )
 }
 
@@ -185,7 +198,7 @@ pub(crate) fn start_run(job: &Job, scheduled_at: Option<i64>) -> Result<i64> {
         "INSERT INTO steward.job_run
                 (job_id, kind, target, target_name, status, scheduled_at, started_at, pid)
          VALUES ($1, $2, $3::pg_catalog.oid, $3::pg_catalog.regclass::pg_catalog.text, 'running',
-                 $4, pg_catalog.clock_timestamp(), $5)
+                 $4, $6, $5)
          RETURNING run_id",
         &[
             job.job_id.into(),
@@ -193,6 +206,7 @@ pub(crate) fn start_run(job: &Job, scheduled_at: Option<i64>) -> Result<i64> {
             job.target.into(),
             scheduled_at.into(),
             signals::my_pid().into(),
+            clock::timestamp(clock::now())?.into(),
         ],
         |row| row.required(1),
     )?;
@@ -308,18 +322,18 @@ pub(crate) fn keep_runs_away(target: Oid) -> Result<()> {
     Ok(())
 }
 
-/// Removes finished runs older than `minutes`, but never a job's last one.
-pub(crate) fn trim_history(minutes: i32) -> Result<usize> {
-    let removed = query::changed_rows(
-        "DELETE FROM steward.job_run r
-          WHERE r.finished_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(mins => $1)
-            AND EXISTS (SELECT FROM steward.job_run later
-                         WHERE later.job_id = r.job_id AND later.run_id > r.run_id)
-         RETURNING r.run_id",
-        &[minutes.into()],
-        |row| row.required::<i64>(1),
-    )?;
-    Ok(removed.len())
+/// Removes finished runs older than `minutes`, `most` of them at once, but never a job's last one.
+pub(crate) fn trim_history(minutes: i32, most: i64) -> Result<usize> {
+    query::change(
+        "DELETE FROM steward.job_run WHERE run_id IN (
+             SELECT r.run_id FROM steward.job_run r
+              WHERE r.finished_at < pg_catalog.clock_timestamp()
+                                    - pg_catalog.make_interval(mins => $1)
+                AND EXISTS (SELECT FROM steward.job_run later
+                             WHERE later.job_id = r.job_id AND later.run_id > r.run_id)
+              ORDER BY r.finished_at LIMIT $2)",
+        &[minutes.into(), most.into()],
+    )
 }
 
 /// The owner of a job's target, and its name; None when the target is gone.

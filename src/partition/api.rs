@@ -10,7 +10,8 @@ use super::{apply, prepare, range, refusal};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::{
-    Oid, identity, query, report, settings as pg_settings, subtransaction, wakeup, workers,
+    Oid, extension, identity, query, report, settings as pg_settings, subtransaction, wakeup,
+    workers,
 };
 use crate::settings;
 
@@ -22,6 +23,7 @@ fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
     if workers::in_recovery() {
         return Err(Error::OnStandby { action: "unmanage()" }.into());
     }
+    extension::hold()?;
     // Any relation that has a policy, also one that is no partitioned table any more.
     let name = table::name(relation)?
         .ok_or(Error::NoSuchRelation { oid: crate::pg::ident::oid_number(relation) })?;
@@ -84,19 +86,19 @@ fn plan(
     Ok(rows(planned))
 }
 
-/// Puts a policy in force: `store` keeps it, `plan` plans it, and the steps are taken in the caller's
+/// Puts the policy of an [`owned_table`] in force: `store` keeps it, `plan` plans it, and the steps are taken in the caller's
 /// transaction.
 pub(super) fn put_in_force(
     table: &Table,
     store: impl FnOnce() -> Result<()>,
     plan: impl FnOnce() -> Result<Work>,
 ) -> Result<Vec<Step>> {
-    // No run of this set until we commit: it would plan what we are about to make.
-    in_time(&table.display(), || jobs::keep_runs_away(table.oid))?;
-    store()?;
-    identity::as_steward(|| match jobs::find_by_target(table.oid)? {
-        Some(_) => jobs::make_due(table.oid),
-        None => jobs::create("partition", table.oid).map(|_| ()),
+    subtransaction::run(|| {
+        store()?;
+        identity::as_steward(|| match jobs::find_by_target(table.oid)? {
+            Some(_) => jobs::make_due(table.oid),
+            None => jobs::create("partition", table.oid).map(|_| ()),
+        })
     })?;
     let taken = in_time(&table.display(), || {
         let work = plan()?;
@@ -151,11 +153,17 @@ pub(crate) fn owned_job(parent: Oid) -> Result<Job> {
     identity::as_steward(|| jobs::find_by_target(table.oid))?.ok_or_else(|| refusal(table))
 }
 
-/// The table that a call is about to change the policy of.
+/// The table that a call is about to change the policy of. No run of it, and no other such call, until
+/// we commit: a run would plan what we are about to make. This lock is the first, as it is of a run.
 pub(super) fn owned_table(parent: Oid, action: &'static str) -> Result<Table> {
     if workers::in_recovery() {
         return Err(Error::OnStandby { action });
     }
+    extension::hold()?;
+    let table = Table::read(parent)?;
+    check_owner(&table.display(), table.owner)?;
+    in_time(&table.display(), || jobs::keep_runs_away(table.oid))?;
+    // As it is now, when the lock was had.
     let table = Table::read(parent)?;
     check_owner(&table.display(), table.owner)?;
     Ok(table)

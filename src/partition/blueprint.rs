@@ -119,6 +119,8 @@ impl Blueprint {
         };
         // Complete before it is attached: only then does anybody see it.
         let mut statements = vec![self.create(partition, Some(subpartitions))];
+        let alter = |column: &String| format!("ALTER TABLE {partition} {column}");
+        statements.extend(self.columns.iter().map(alter));
         statements.extend(self.privileges(partition));
         let mut identities = Vec::new();
         for remainder in 0..subpartitions.count {

@@ -110,6 +110,24 @@ pub(super) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
     )
 }
 
+/// What lies lowest below some relations, or they themselves: name and `relkind`.
+pub(super) fn leaves(oids: Vec<Oid>) -> Result<Vec<(Qualified, String)>> {
+    query::rows(
+        "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text
+           FROM (SELECT top.oid FROM pg_catalog.unnest($1) AS top (oid)
+                 UNION
+                 SELECT below.relid::pg_catalog.oid FROM pg_catalog.unnest($1) AS top (oid)
+                  CROSS JOIN LATERAL pg_catalog.pg_partition_tree(top.oid) below) AS found
+           JOIN pg_catalog.pg_class c ON c.oid = found.oid AND c.relkind <> 'p'
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+        &[oids.into()],
+        |row| {
+            let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
+            Ok((name, row.required(3)?))
+        },
+    )
+}
+
 /// The name of one relation, if it is still there.
 pub(super) fn name(oid: Oid) -> Result<Option<Qualified>> {
     Ok(names(&[oid])?.into_iter().next().map(|(_, name)| name))

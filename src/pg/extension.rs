@@ -55,8 +55,10 @@ pub(crate) fn hold() -> Result<()> {
     let mut seen = find()?;
     loop {
         // SAFETY: a lock on an object that was there a moment ago; given back at the end of the
-        // transaction.
+        // transaction. Without the catalog snapshot of the look nothing of ours grows old in the
+        // queue (snapmgr.c).
         unsafe {
+            pg_sys::InvalidateCatalogSnapshot();
             pg_sys::LockDatabaseObject(
                 pg_sys::ExtensionRelationId,
                 seen.oid,

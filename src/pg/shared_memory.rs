@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 
-/// How many databases can be watched; 64 bytes each.
+/// How many databases can be watched; 80 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
 
 /// No due instant known: look at once.
@@ -31,10 +31,13 @@ pub(crate) struct Slot {
     pub(crate) executors: u32,
     /// Since when it waits for one more than the server may run; 0 when it does not.
     pub(crate) waiting_since: i64,
+    /// When it last asked for that one.
+    asked_at: i64,
     /// The scheduler has ended as it should; false from its start until then.
     pub(crate) left_well: bool,
-    /// The log says that no worker was to be had for an executor; schedulers come and go meanwhile.
-    pub(crate) starvation_told: bool,
+    /// When the log last said that no worker was to be had for an executor; schedulers come and go
+    /// meanwhile.
+    pub(crate) starvation_told_at: i64,
     /// No scheduler is started before this instant: a command wants the database for itself.
     pub(crate) paused_until: i64,
     /// Whether the last scheduler found the extension.
@@ -143,20 +146,41 @@ pub(crate) fn retain(mut keep: impl FnMut(u32) -> bool) {
     }
 }
 
-/// Counts one more executor of a database, unless the server has `limit` of them already: then the
-/// scheduler is noted as waiting, since `now`, for [`give_back_executors`]. False: it must wait.
+/// Whoever waits for a place asks at least once a second; after this long without, they do not any
+/// more. In microseconds.
+const STILL_WAITING_MICROSECONDS: i64 = 3_000_000;
+
+impl Slot {
+    fn waits(&self, now: i64) -> bool {
+        let asked = self.asked_at..self.asked_at.saturating_add(STILL_WAITING_MICROSECONDS);
+        self.waiting_since != 0 && asked.contains(&now)
+    }
+}
+
+/// Counts one more executor of a database, unless the server would have more than `limit` of them, or
+/// needs the place for others that have waited longer. False: the scheduler must wait, and is noted
+/// as waiting, at `now`.
 pub(crate) fn take_executor(database: pg_sys::Oid, limit: u32, now: i64) -> bool {
     if !is_preloaded() {
         return false;
     }
     let mut directory = DIRECTORY.exclusive();
     let running: u32 = directory.slots.iter().map(|slot| slot.executors).sum();
-    let mine = directory.slots.iter_mut().find(|slot| slot.database == database.to_u32());
-    let Some(slot) = mine else { return false };
-    if running >= limit {
-        if slot.waiting_since == 0 {
-            slot.waiting_since = now;
-        }
+    let mine = database.to_u32();
+    let Some(place) = directory.slots.iter().position(|slot| slot.database == mine) else {
+        return false;
+    };
+    let since = match directory.slots[place].waiting_since {
+        0 => now,
+        since => since,
+    };
+    let before_us =
+        |slot: &&Slot| slot.database != mine && slot.waits(now) && slot.waiting_since < since;
+    let ahead = directory.slots.iter().filter(before_us).count();
+    let slot = &mut directory.slots[place];
+    if running.saturating_add(u32::try_from(ahead).unwrap_or(u32::MAX)) >= limit {
+        slot.waiting_since = since;
+        slot.asked_at = now;
         return false;
     }
     slot.waiting_since = 0;
@@ -166,7 +190,7 @@ pub(crate) fn take_executor(database: pg_sys::Oid, limit: u32, now: i64) -> bool
 
 /// Counts so many executors of a database less. Gives the schedulers that may now start one, those
 /// first that have waited longest; the caller wakes them.
-pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32) -> Vec<i32> {
+pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32, now: i64) -> Vec<i32> {
     if !is_preloaded() {
         return Vec::new();
     }
@@ -175,14 +199,29 @@ pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32) -> Vec<i32>
     if let Some(slot) = mine {
         slot.executors = slot.executors.saturating_sub(ended);
     }
-    let mut waiting: Vec<&mut Slot> =
-        directory.slots.iter_mut().filter(|slot| slot.waiting_since != 0).collect();
+    let mut waiting: Vec<&Slot> = directory
+        .slots
+        .iter()
+        .filter(|slot| slot.database != database.to_u32() && slot.waits(now))
+        .collect();
     waiting.sort_by_key(|slot| slot.waiting_since);
-    let woken = waiting.into_iter().take(ended as usize);
-    woken
-        .map(|slot| {
-            slot.waiting_since = 0;
-            slot.scheduler_pid
-        })
-        .collect()
+    waiting.into_iter().take(ended as usize).map(|slot| slot.scheduler_pid).collect()
+}
+
+/// Whether another database's scheduler waits for a place.
+pub(crate) fn others_wait(database: pg_sys::Oid, now: i64) -> bool {
+    slots().iter().any(|slot| slot.database != database.to_u32() && slot.waits(now))
+}
+
+/// Has a scheduler look into every database that has the extension.
+pub(crate) fn look_everywhere() {
+    if !is_preloaded() {
+        return;
+    }
+    for slot in &mut DIRECTORY.exclusive().slots {
+        if slot.database != 0 && slot.has_extension {
+            slot.next_due = LOOK_NOW;
+            slot.paused_until = 0;
+        }
+    }
 }

@@ -63,6 +63,13 @@ pub(crate) fn with_latest_snapshot<T>(work: impl FnOnce() -> Result<T>) -> Resul
     outcome
 }
 
+/// Whether the current transaction does not see what others commit meanwhile: it is REPEATABLE READ or
+/// SERIALIZABLE.
+pub(crate) fn sees_the_past() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// How a piece of work gets transactions of its own.
 pub(crate) enum Transactions<'a> {
     /// In a worker: begin, work, commit.

@@ -73,6 +73,11 @@ impl Worker {
         let _ending = self.0.terminate();
     }
 
+    /// Its process, once it has started.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.0.pid().ok()
+    }
+
     /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(
@@ -112,6 +117,8 @@ fn settle() {
     settings::session("role", "none");
     settings::session("statement_timeout", "0");
     settings::session("transaction_timeout", "0"); // since 17
+    // For our own tables; a step has its own. Whoever holds them locked must not keep our places.
+    settings::session("lock_timeout", "5s");
     settings::session("idle_in_transaction_session_timeout", "0");
     settings::session("default_transaction_read_only", "off");
     settings::session("default_transaction_isolation", "read committed");

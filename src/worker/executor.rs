@@ -5,26 +5,35 @@ use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
 use crate::pg::locks::{self, TargetLock};
 use crate::pg::transaction::{self, Transactions};
-use crate::pg::{Oid, clock, report, signals, workers};
+use crate::pg::{Oid, clock, report, shared_memory, signals, workers};
 use crate::settings;
 
 /// What the postmaster calls.
 pub(super) const ENTRY_POINT: &str = "pg_steward_executor_main";
 
+/// After so long another database that waits has its turn, in microseconds.
+const TURN_MICROSECONDS: i64 = 5_000_000;
+
 workers::entry_point!(pg_steward_executor_main, main);
 
 fn main(argument: workers::Argument) {
-    let (_, database) = workers::connect(argument);
-    match work(&database) {
+    let (oid, database) = workers::connect(argument);
+    match work(oid, &database) {
         // That the extension is gone is the scheduler's to find out.
         Ok(()) | Err(Error::NoExtension) => (),
         Err(error) => report::failure(&format!("executor in {database}"), &error),
     }
 }
 
-fn work(database: &str) -> Result<()> {
+fn work(oid: Oid, database: &str) -> Result<()> {
+    let started = clock::now();
     while settings::enabled() && !workers::in_recovery() {
         signals::check();
+        let now = clock::now();
+        let turn = started..started.saturating_add(TURN_MICROSECONDS);
+        if !turn.contains(&now) && shared_memory::others_wait(oid, now) {
+            return Ok(());
+        }
         let Some((job, run_id, lock)) = claim()? else { return Ok(()) };
         workers::show_as(&format!("pg_steward executor: {database} job {}", job.job_id));
         workers::report(Some(&format!("job {}", job.job_id)));

@@ -18,6 +18,8 @@ const ENTRY_POINT: &str = "pg_steward_launcher_main";
 const SCAN_EVERY_MICROSECONDS: i64 = 10_000_000;
 /// While a scheduler could not be started it is tried again after this.
 const RETRY_MICROSECONDS: i64 = 1_000_000;
+/// What is the matter for long is said again after this.
+const SAY_AGAIN_MICROSECONDS: i64 = 3_600_000_000;
 /// Databases that are probed at the same time after a start of the server.
 const PROBES_AT_ONCE: usize = 2;
 /// A standby, or a server that is switched off, is looked at this often: a promotion sends no signal.
@@ -48,8 +50,9 @@ struct Launcher {
     /// How often in a row a database's scheduler ended without a word.
     deaths: HashMap<u32, u32>,
     scanned_at: Option<i64>,
-    /// No worker was to be had, and it has been said.
-    starved: bool,
+    turned_at: Option<i64>,
+    /// When it was last said that no worker was to be had.
+    starvation_told_at: Option<i64>,
     /// Too many databases, and it has been said.
     crowded: bool,
 }
@@ -62,6 +65,11 @@ impl Launcher {
             return;
         }
         let now = clock::now();
+        if self.turned_at.is_some_and(|at| now < at - RETRY_MICROSECONDS) {
+            // The clock was set back: what is noted as due may be due years from now.
+            shared_memory::look_everywhere();
+        }
+        self.turned_at = Some(now);
         let scan_due = self
             .scanned_at
             .is_none_or(|at| now.saturating_sub(at) >= SCAN_EVERY_MICROSECONDS || at > now);
@@ -168,10 +176,11 @@ impl Launcher {
             match start(Oid::from(slot.database), name) {
                 Some(scheduler) => {
                     self.schedulers.insert(slot.database, scheduler);
-                    self.starved = false;
                 }
                 None => {
-                    if !std::mem::replace(&mut self.starved, true) {
+                    let fresh = |at: i64| (at..at + SAY_AGAIN_MICROSECONDS).contains(&now);
+                    if !self.starvation_told_at.is_some_and(fresh) {
+                        self.starvation_told_at = Some(now);
                         report::log(
                             "no free background worker for a scheduler: raise \
                              max_worker_processes; trying again every second",

@@ -62,9 +62,9 @@ fn record_idle(
     work: &Work,
 ) -> Result<()> {
     identity::as_steward(|| {
-        jobs::record_idle_run(job, looked_at, JsonB(detail(&Outcome::default())))?;
-        reschedule(transactions, job, work.due_again_at, 0)
-    })
+        jobs::record_idle_run(job, looked_at, JsonB(detail(&Outcome::default())))
+    })?;
+    note_next(transactions, job, work.due_again_at, 0)
 }
 
 fn finish(
@@ -102,18 +102,27 @@ fn finish(
         identity::as_steward(|| {
             jobs::finish_run(run_id, status, error.as_ref(), JsonB(detail.clone()))
         })?;
-        // Somebody may hold the job's row locked in an open transaction, and must not pin us for
-        // longer than anybody else. The claim has put a worker's job off already.
-        let noted = subtransaction::run(|| {
-            pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-                identity::as_steward(|| reschedule(transactions, job, next, failures))
-            })
-        });
-        match noted {
-            Err(error) if error.is_lock_trouble() => Ok(()),
-            outcome => outcome,
-        }
+        note_next(transactions, job, next, failures)
     })
+}
+
+/// Notes when the job runs next, unless somebody holds its row locked in an open transaction, who
+/// must not pin us for longer than anybody else. The claim has put a worker's job off already.
+fn note_next(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    next_run_at: i64,
+    failures: u32,
+) -> Result<()> {
+    let noted = subtransaction::run(|| {
+        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+            identity::as_steward(|| reschedule(transactions, job, next_run_at, failures))
+        })
+    });
+    match noted {
+        Err(error) if error.is_lock_trouble() => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Notes when the job runs next. After a run by hand nobody else tells the scheduler.

@@ -30,6 +30,11 @@ const REINFORCE_MICROSECONDS: i64 = 100_000;
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 /// How long it then keeps away, in microseconds.
 const MAKE_WAY_MICROSECONDS: i64 = 10_000_000;
+const SECOND: i64 = 1_000_000;
+/// What is the matter for long is said again after this, in microseconds.
+const SAY_AGAIN: i64 = 3_600_000_000;
+/// How many finished runs are trimmed in one transaction.
+const TRIM_AT_ONCE: u32 = 5_000;
 /// How often finished runs are trimmed, in microseconds.
 const TRIM_EVERY_MICROSECONDS: i64 = 3_600_000_000;
 
@@ -45,6 +50,8 @@ fn main(argument: workers::Argument) {
         starved: false,
         left_due: Vec::new(),
         started_at: 0,
+        looked_at: None,
+        waiting: false,
     };
     if !scheduler.take_slot() {
         return;
@@ -78,14 +85,18 @@ struct Scheduler {
     left_due: Vec<i64>,
     /// When the last executor was asked for.
     started_at: i64,
+    /// When we last looked at the jobs.
+    looked_at: Option<i64>,
+    /// We are noted as waiting for a place.
+    waiting: bool,
 }
 
 /// What one look at the jobs gave.
 struct Look {
     /// The jobs that are due and not being run.
     due: Vec<i64>,
-    /// The runs in progress.
-    running: usize,
+    /// The processes of the runs in progress.
+    running: Vec<i32>,
     next_due_at: i64,
     /// The database accepts connections and is no template.
     open: bool,
@@ -96,25 +107,40 @@ impl Scheduler {
         loop {
             signals::check();
             let requests = self.requests();
+            let ended = self.reap();
             if transaction::run(|| Ok(locks::database_is_wanted()))? {
                 self.make_way();
                 return Ok(());
             }
-            self.trim()?;
-            let ended = self.reap();
             let now = clock::now();
-            let look = transaction::with_extension(|| look(now))?;
+            let clock_set_back = self.looked_at.is_none_or(|at| now < at - SECOND);
+            let look = match transaction::with_extension(|| look(now, clock_set_back)) {
+                // Somebody has the extension or our tables locked.
+                Err(error) if error.is_lock_trouble() => {
+                    workers::report(None);
+                    signals::sleep(RETRY);
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            self.looked_at = Some(now);
             let welcome = look.open && !settings::excluded_databases().contains(&self.name);
             let enabled = settings::enabled() && welcome;
             // An executor that ended and left the same jobs due could not have them: somebody holds
             // them locked. They are tried again after a pause.
-            let held = ended && look.due == self.left_due;
-            let wanted =
-                if enabled && !held { look.running.saturating_add(look.due.len()) } else { 0 };
+            let held = ended && !look.due.is_empty() && look.due == self.left_due;
+            let wanted = if !enabled || held || look.due.is_empty() {
+                0
+            } else {
+                self.busy(&look.running).saturating_add(look.due.len())
+            };
             let starved = !self.start_executor(wanted, now) || held;
             self.left_due.clone_from(&look.due);
             shared_memory::update(self.oid, |slot| slot.has_extension = true);
             let idle = self.executors.is_empty();
+            if idle && look.due.is_empty() && self.trim(now) {
+                continue;
+            }
             let stay_for = now.saturating_add(LINGER_MICROSECONDS);
             if idle && (!enabled || (look.due.is_empty() && look.next_due_at > stay_for)) {
                 // The launcher learns at its next scan that we are not welcome here any more.
@@ -125,13 +151,19 @@ impl Scheduler {
             if idle && self.starved {
                 // Every worker slot is taken, perhaps by schedulers like us: make room for an executor.
                 let pause = clock::jittered(2_000).as_micros();
-                let later = now.saturating_add(i64::try_from(pause).unwrap_or(2_000_000));
+                let later = now.saturating_add(i64::try_from(pause).unwrap_or(2 * SECOND));
                 self.leave(requests, true, later);
                 return Ok(());
             }
             workers::report(None);
             signals::sleep(Self::nap(now, &look, starved));
         }
+    }
+
+    /// How many of our executors are in the middle of a run.
+    fn busy(&self, running: &[i32]) -> usize {
+        let pids = self.executors.iter().filter_map(Worker::pid);
+        pids.filter(|pid| running.contains(pid)).count()
     }
 
     /// Registers as this database's scheduler. False: a launcher that has ended since had started
@@ -166,7 +198,7 @@ impl Scheduler {
     fn give_back(&self, executors: usize) {
         let ended = u32::try_from(executors).unwrap_or(u32::MAX);
         if ended > 0 {
-            let waiting = shared_memory::give_back_executors(self.oid, ended);
+            let waiting = shared_memory::give_back_executors(self.oid, ended, clock::now());
             waiting.into_iter().for_each(signals::wake);
         }
     }
@@ -177,9 +209,14 @@ impl Scheduler {
         let patience = self.started_at.saturating_add(REINFORCE_MICROSECONDS);
         let settling = !self.executors.is_empty() && (self.started_at..patience).contains(&now);
         if self.executors.len() >= wanted || settling {
+            if std::mem::take(&mut self.waiting) {
+                shared_memory::update(self.oid, |slot| slot.waiting_since = 0);
+            }
             return true;
         }
-        if !shared_memory::take_executor(self.oid, settings::max_concurrent_jobs(), now) {
+        self.waiting =
+            !shared_memory::take_executor(self.oid, settings::max_concurrent_jobs(), now);
+        if self.waiting {
             return false;
         }
         self.started_at = now;
@@ -187,16 +224,21 @@ impl Scheduler {
             Some(executor) => {
                 self.executors.push(executor);
                 self.starved = false;
-                shared_memory::update(self.oid, |slot| slot.starvation_told = false);
                 true
             }
             None => {
                 self.give_back(1);
                 self.starved = true;
-                let told = shared_memory::update(self.oid, |slot| {
-                    std::mem::replace(&mut slot.starvation_told, true)
+                let told_at = shared_memory::update(self.oid, |slot| {
+                    let fresh = slot.starvation_told_at..slot.starvation_told_at + SAY_AGAIN;
+                    if fresh.contains(&now) {
+                        Some(now)
+                    } else {
+                        slot.starvation_told_at = now;
+                        None
+                    }
                 });
-                if told == Some(false) {
+                if told_at == Some(None) {
                     report::log(&format!(
                         "no free background worker for jobs in database \"{}\": raise \
                          max_worker_processes; trying again every second",
@@ -221,16 +263,28 @@ impl Scheduler {
         Duration::from_micros(until.unsigned_abs()).min(LONGEST_NAP)
     }
 
-    fn trim(&self) -> Result<()> {
-        let now = clock::now();
+    /// Removes a batch of old runs, once an hour all of them. True: there may be more.
+    fn trim(&self, now: i64) -> bool {
         let trimmed_at = shared_memory::slot(self.oid).map_or(0, |slot| slot.trimmed_at);
         // A time ahead of us is one from before the clock was set back.
         if (trimmed_at..trimmed_at.saturating_add(TRIM_EVERY_MICROSECONDS)).contains(&now) {
-            return Ok(());
+            return false;
         }
-        shared_memory::update(self.oid, |slot| slot.trimmed_at = now);
-        transaction::with_extension(|| jobs::trim_history(settings::history_retention_minutes()))
-            .map(|_| ())
+        let keep = settings::history_retention_minutes();
+        let trimmed =
+            transaction::with_extension(|| jobs::trim_history(keep, i64::from(TRIM_AT_ONCE)));
+        let more = match trimmed {
+            Ok(removed) => removed >= TRIM_AT_ONCE as usize,
+            // Tried again in an hour.
+            Err(error) => {
+                report::failure(&format!("history of runs in {}", self.name), &error);
+                false
+            }
+        };
+        if !more {
+            shared_memory::update(self.oid, |slot| slot.trimmed_at = now);
+        }
+        more
     }
 
     /// Ends our executors, and starts nothing here for a while. A run that is cut off is closed as
@@ -252,11 +306,14 @@ impl Scheduler {
     }
 }
 
-fn look(now: i64) -> Result<Look> {
+fn look(now: i64, clock_set_back: bool) -> Result<Look> {
     jobs::close_abandoned_runs()?;
+    if clock_set_back {
+        jobs::call_back(now)?;
+    }
     Ok(Look {
         due: jobs::due(now)?.into_iter().map(|job| job.job_id).collect(),
-        running: usize::try_from(jobs::running()?).unwrap_or(0),
+        running: jobs::running()?,
         next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
         open: query::one(
             "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d

@@ -123,6 +123,112 @@ fn another_number_of_partitions_is_for_an_empty_set_only() {
 }
 
 #[test]
+fn a_set_that_only_looks_empty_keeps_its_rows() {
+    let mut db = Database::new();
+    let keeper = db.own("keeper");
+    db.client.run(&format!(
+        "CREATE ROLE {keeper};
+         CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
+         ALTER TABLE orders OWNER TO {keeper};
+         GRANT CREATE, USAGE ON SCHEMA public TO {keeper};
+         SELECT steward.manage_hash('orders', partitions => 2)"
+    ));
+    let alter = "SELECT steward.alter_hash('orders', partitions => 3)";
+
+    // A transaction that began before the rows were there, and does not see them.
+    let mut old = crate::range_support::cluster().connect(&db.name).unwrap();
+    old.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    old.run("SELECT count(*) FROM orders");
+    db.client.run("INSERT INTO orders SELECT generate_series(1, 100)");
+    let refusal = old.refused("55000", alter);
+    assert_says(&refusal, "\"public.orders\"", "READ COMMITTED");
+    old.run("ROLLBACK");
+
+    // Row security that hides them from their owner.
+    db.client.run(
+        "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE orders FORCE ROW LEVEL SECURITY;
+         CREATE POLICY none ON orders USING (false)",
+    );
+    db.client.refused("55000", alter);
+
+    // A partition that is being detached, which queries on the set leave out.
+    db.client.run("ALTER TABLE orders DISABLE ROW LEVEL SECURITY; DELETE FROM orders_p0");
+    let mut reader = crate::range_support::cluster().session(&db.name).unwrap();
+    reader.run("BEGIN");
+    reader.run("SELECT count(*) FROM orders");
+    db.client.run("SET statement_timeout = '300ms'");
+    let detach = "ALTER TABLE orders DETACH PARTITION orders_p1 CONCURRENTLY";
+    assert_eq!(sqlstate(&db.client.batch_execute(detach).unwrap_err()), "57014");
+    db.client.run("RESET statement_timeout");
+    reader.run("COMMIT");
+    assert_eq!(db.client.value::<i64>("SELECT count(*) FROM orders"), 0);
+    db.client.refused("55000", alter);
+    assert!(db.client.value::<i64>("SELECT count(*) FROM orders_p1") > 0);
+}
+
+#[test]
+fn another_number_of_partitions_keeps_foreign_keys_and_what_the_partitions_were_like() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE orders (tenant int PRIMARY KEY) PARTITION BY HASH (tenant);
+         CREATE UNLOGGED TABLE one PARTITION OF orders FOR VALUES WITH (modulus 2, remainder 0)
+             WITH (fillfactor = 50);
+         SELECT steward.manage_hash('orders', partitions => 2);
+         CREATE UNLOGGED TABLE bills (tenant int)",
+    );
+    let like = "SELECT DISTINCT format('%s %s', c.relpersistence, c.reloptions)
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'orders'::regclass";
+    assert_eq!(db.client.column::<String>(like), ["u {fillfactor=50}"]);
+    db.client.run("SELECT steward.alter_hash('orders', partitions => 3)");
+    assert_eq!(db.client.column::<String>(like), ["u {fillfactor=50}"]);
+
+    db.client.run(
+        "CREATE TABLE tenants (id int PRIMARY KEY) PARTITION BY HASH (id);
+         SELECT steward.manage_hash('tenants', partitions => 2);
+         CREATE TABLE invoices (tenant int REFERENCES tenants)",
+    );
+    db.client.run("SELECT steward.alter_hash('tenants', partitions => 3)");
+    db.client.run("INSERT INTO tenants VALUES (1); INSERT INTO invoices VALUES (1)");
+    let orphan = "INSERT INTO invoices VALUES (2)";
+    assert_eq!(sqlstate(&db.client.batch_execute(orphan).unwrap_err()), "23503");
+}
+
+#[test]
+fn a_modulus_beyond_reason_is_refused_and_not_completed() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
+         CREATE TABLE one PARTITION OF orders FOR VALUES WITH (modulus 20000, remainder 1)",
+    );
+    let refusal = db.client.refused("54000", "SELECT steward.manage_hash('orders', 10000)");
+    assert_says(&refusal, "20000", "by hand");
+    db.client.run("DROP TABLE one; SELECT steward.manage_hash('orders', 2); DROP TABLE orders_p1");
+    db.client
+        .run("CREATE TABLE one PARTITION OF orders FOR VALUES WITH (modulus 20000, remainder 1)");
+    db.client.refused("54000", "SELECT steward.plan('orders')");
+    let holes: Vec<String> = db.client.value("SELECT holes FROM steward.partition_sets");
+    assert_eq!(holes, ["modulus 20000: too many to list"]);
+}
+
+#[test]
+fn the_second_of_two_calls_at_once_finds_the_set_managed() {
+    let mut db = Database::new();
+    db.client.run("CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant)");
+    let (mut first, mut second) = (
+        crate::range_support::cluster().session(&db.name).unwrap(),
+        crate::range_support::cluster().session(&db.name).unwrap(),
+    );
+    first.run("BEGIN");
+    first.run("SELECT steward.manage_hash('orders', 4)");
+    second.start("SELECT steward.manage_hash('orders', 8)");
+    second.wait_until_blocked(SOON);
+    first.run("COMMIT");
+    assert_eq!(sqlstate(&second.finish(SOON).unwrap_err()), "42710");
+    assert_eq!(db.client.value::<i32>("SELECT partitions FROM steward.hash_policy"), 4);
+}
+
+#[test]
 fn a_set_is_taken_over_with_the_modulus_that_it_has() {
     let mut db = Database::new();
     db.client.run(

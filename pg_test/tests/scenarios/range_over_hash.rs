@@ -101,7 +101,13 @@ fn what_the_template_and_the_newest_period_give_reaches_the_leaves() {
 fn the_policy_survives_a_renamed_column_and_can_be_changed_and_cleared() {
     let mut db = Database::new();
     managed(&mut db, "'1 year', premake => 1, subpartition_by => 'user_id', subpartitions => 2");
-    db.client.run("ALTER TABLE events RENAME COLUMN user_id TO \"Konto\"");
+    // Another column with the old name is another column.
+    db.client.run(
+        "ALTER TABLE events RENAME COLUMN user_id TO \"Konto\";
+         ALTER TABLE events RENAME COLUMN note TO user_id",
+    );
+    let shown: String = db.client.value("SELECT subpartition_by FROM steward.partition_sets");
+    assert_eq!(shown, "Konto");
     db.client.run("SELECT steward.alter_range('events', premake => 2)");
     db.client.run("SELECT steward.alter_range('events', premake => 3, subpartitions => 3)");
     db.client.run("SELECT steward.alter_range('events', premake => 4, subpartition_by => '')");
@@ -111,14 +117,32 @@ fn the_policy_survives_a_renamed_column_and_can_be_changed_and_cleared() {
           ORDER BY i.inhrelid::regclass::text",
     );
     assert_eq!(counts, [2, 2, 2, 3, 0]);
+
+    // A column that is gone is not replaced by another.
+    db.client
+        .run("CREATE TABLE clicks (at timestamptz NOT NULL, u int, v int) PARTITION BY RANGE (at)");
+    db.client.run(
+        "SELECT steward.manage_range('clicks', '1 year', 1, subpartition_by => 'u', subpartitions => 2);
+         SELECT steward.alter_range('clicks', subpartition_by => 'v');
+         ALTER TABLE clicks DROP COLUMN v",
+    );
+    let plan = "SELECT steward.plan('clicks', now() + interval '1 year')";
+    assert_says(&db.client.refused("22023", plan), "\"v\" any more", "subpartition_by");
 }
 
 #[test]
 fn bad_subpartitions_are_refused() {
     let mut db = Database::new();
     db.client.run(EVENTS);
+    db.client.run(
+        "ALTER TABLE events ADD COLUMN extra int GENERATED ALWAYS AS (1) STORED, ADD COLUMN doc json;
+         CREATE TABLE model (LIKE events); CREATE UNIQUE INDEX ON model (at)",
+    );
     for (call, object, hint) in [
         ("subpartition_by => 'nobody'", "\"nobody\"", "without quotes"),
+        ("subpartition_by => 'extra'", "\"extra\" is generated", "bigint"),
+        ("subpartition_by => 'doc'", "cannot be hashed", "bigint"),
+        ("subpartition_by => 'user_id', template => 'model'", "model_at_idx", "add the column"),
         ("subpartition_by => 'note'", "events_pkey", "add the column to the key"),
         ("subpartition_by => 'user_id', subpartitions => 0", "between 1 and 1000", "for example 8"),
         ("subpartitions => 4", "subpartition_by", "leave subpartitions out"),

@@ -46,3 +46,28 @@ fn a_clock_five_months_ahead_gets_the_current_partition_first_then_the_missed_on
         client.value("SELECT count(*) FROM steward.job_runs WHERE status <> 'succeeded'");
     assert_eq!(failed, 0);
 }
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_back_leaves_no_set_alone_for_years() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    client.run(
+        "CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
+         SELECT steward.manage_hash('orders', 2)",
+    );
+    cluster.add_conf("pg_steward.test_clock_offset = '300d'").unwrap();
+    cluster.reload().unwrap();
+    wait_until(SOON, "it is looked at by the wrong clock", || {
+        client.value("SELECT next_run_at > now() + interval '200 days' FROM steward.jobs")
+    });
+    cluster.add_conf("pg_steward.test_clock_offset = 0").unwrap();
+    cluster.reload().unwrap();
+    client.run("DROP TABLE orders_p1");
+    wait_until(SOON, "it is looked at by the right clock", || {
+        client.value(
+            "SELECT s.holes = '{}' AND j.next_run_at < now() + interval '2 minutes'
+               FROM steward.partition_sets s, steward.jobs j",
+        )
+    });
+}

@@ -6,7 +6,9 @@ use std::time::Duration;
 use pg_test::cluster::{Ask, wait_until};
 use pg_test::fixtures;
 
-use crate::unattended_support::{SOON, unattended_runs};
+use crate::unattended_support::{
+    SOON, set_with_brake, settled_set, signal, stuck_executor, unattended_runs,
+};
 
 /// Locks that workers of ours wait for in this database.
 const AWAITED: &str = "SELECT coalesce(string_agg(DISTINCT l.locktype || ' ' ||
@@ -37,6 +39,34 @@ fn a_worker_waits_for_an_open_drop_extension_with_no_table_locked_and_goes_on_af
     let before = unattended_runs(&mut client, "succeeded");
     wait_until(SOON, "it goes on", || unattended_runs(&mut client, "succeeded") > before + 1);
     assert_eq!(unattended_runs(&mut client, "failed"), 0);
+}
+
+#[test]
+fn an_open_drop_extension_in_one_database_stops_no_job_in_another() {
+    let cluster = fixtures::cluster().conf("pg_steward.max_concurrent_jobs = 1").start().unwrap();
+    let (here, there) = (
+        cluster.create_database_with_extension().unwrap(),
+        cluster.create_database_with_extension().unwrap(),
+    );
+    let mut client = cluster.connect(&here).unwrap();
+    set_with_brake(&mut client);
+    let executor = stuck_executor(&cluster, &mut client);
+    let mut dropping = cluster.session(&here).unwrap();
+    dropping.run("BEGIN");
+    dropping.run("DROP EXTENSION pg_steward");
+    // The step ends, and its run cannot be written down.
+    signal("-INT", executor);
+    let mut other = cluster.connect(&there).unwrap();
+    settled_set(&mut other);
+    let open: bool = other.value(&format!(
+        "SELECT state = 'idle in transaction' FROM pg_stat_activity WHERE pid = {}",
+        dropping.pid()
+    ));
+    assert!(open, "the extension was not being dropped all along");
+    dropping.run("ROLLBACK");
+    wait_until(SOON, "the first goes on, too", || {
+        client.value("SELECT bool_or(status IN ('cancelled', 'crashed')) FROM steward.job_runs")
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::steps;
 use crate::error::{Error, Result};
 use crate::partition::api::{chosen_template, in_time, needed, owned_table, put_in_force, rows};
 use crate::partition::table::Strategy;
-use crate::pg::{Oid, clock};
+use crate::pg::{Oid, clock, transaction};
 
 #[pg_extern(sql = false)]
 fn manage_hash(
@@ -34,7 +34,7 @@ fn manage_hash(
 > {
     let table = owned_table(needed(parent, "parent")?, "manage_hash()")?;
     table.expect(Strategy::Hash)?;
-    if policy::stored(table.oid)?.is_some() {
+    if stored(table.oid)?.is_some() {
         return Err(Error::AlreadyManaged { relation: table.display(), call: "alter_hash" }.into());
     }
     let request = Request {
@@ -44,6 +44,7 @@ fn manage_hash(
     };
     let set = policy::interpret(table, &request)?;
     if let Some(modulus) = other_modulus(&set)? {
+        steps::check_modulus(&set.table, modulus)?;
         return Err(Error::InvalidArgument {
             relation: set.table.display(),
             argument: "partitions",
@@ -86,7 +87,7 @@ fn alter_hash(
 > {
     let table = owned_table(needed(parent, "parent")?, "alter_hash()")?;
     table.expect(Strategy::Hash)?;
-    let kept = policy::stored(table.oid)?.ok_or_else(|| table.not_managed())?;
+    let kept = stored(table.oid)?.ok_or_else(|| table.not_managed())?;
     let request = Request {
         partitions: partitions.unwrap_or(kept.partitions),
         name_format: match name_format {
@@ -103,11 +104,8 @@ fn alter_hash(
     let anew = match other_modulus(&set)? {
         // Somebody has changed it by hand since; nobody asks for another number now.
         Some(_) if partitions.is_none() => false,
-        Some(modulus) => {
-            let relation = set.table.display();
-            if !in_time(&relation, || steps::is_empty(&set.table))? {
-                return Err(Error::SetHoldsRows { relation, partitions: modulus }.into());
-            }
+        Some(_) => {
+            in_time(&set.table.display(), || steps::make_sure_it_is_empty(&set.table))?;
             true
         }
         None => false,
@@ -121,6 +119,11 @@ fn alter_hash(
         },
     )?;
     Ok(rows(taken))
+}
+
+/// What is stored as of now, when the set's lock was had.
+fn stored(parent: Oid) -> Result<Option<Request>> {
+    transaction::with_latest_snapshot(|| policy::stored(parent))
 }
 
 /// The greatest modulus that a set has, where it is another than the one asked for.

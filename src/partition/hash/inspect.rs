@@ -11,14 +11,14 @@ use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{self, RawHash};
 use crate::pg::{Oid, identity};
 
-/// The partitions of a hash set; none when it is gone, not the caller's to see, or locked by somebody.
-fn open(parent: Oid) -> Result<Vec<RawHash>> {
-    let Ok(table) = Table::read(parent) else { return Ok(Vec::new()) };
+/// The partitions of a hash set; None when it is gone, not the caller's to see, or locked by somebody.
+fn open(parent: Oid) -> Result<Option<Vec<RawHash>>> {
+    let Ok(table) = Table::read(parent) else { return Ok(None) };
     let visible = identity::caller_is(table.owner) || identity::caller_monitors();
     if table.strategy != Strategy::Hash || !visible || !bounds::can_open_now(table.oid) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    steps::partitions(&table)
+    steps::partitions(&table).map(Some)
 }
 
 #[pg_extern(sql = false)]
@@ -29,16 +29,24 @@ fn hash_partitions(
     ErrorReport,
 > {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let found = open(parent)?;
+    let found = open(parent)?.unwrap_or_default();
     Ok(TableIterator::new(
         found.into_iter().map(move |raw| (raw.oid, number(raw.modulus), number(raw.remainder))),
     ))
 }
 
 #[pg_extern(sql = false)]
-fn hash_holes(parent: Oid) -> std::result::Result<Vec<String>, ErrorReport> {
-    let classes: Vec<_> = open(parent)?.iter().map(steps::class).collect();
-    let missing = plan::greatest_modulus(&classes)
-        .map_or_else(Vec::new, |modulus| plan::missing(&classes, modulus));
-    Ok(missing.iter().map(ToString::to_string).collect())
+fn hash_holes(
+    parent: Oid,
+    partitions: i32,
+) -> std::result::Result<Option<Vec<String>>, ErrorReport> {
+    let Some(existing) = open(parent)? else { return Ok(None) };
+    let classes: Vec<_> = existing.iter().map(steps::class).collect();
+    let wanted = u32::try_from(partitions).unwrap_or(0);
+    let modulus = plan::greatest_modulus(&classes).unwrap_or(wanted);
+    if modulus > plan::MOST_PARTITIONS {
+        return Ok(Some(vec![format!("modulus {modulus}: too many to list")]));
+    }
+    let missing = plan::missing(&classes, modulus);
+    Ok(Some(missing.iter().map(ToString::to_string).collect()))
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Most partitions that a set is given.
+pub(crate) const MOST_PARTITIONS: u32 = 10_000;
+
 /// One partition of a hash set: the rows whose key's hash leaves `remainder` when divided by
 /// `modulus`. The remainder is less than the modulus, which is at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

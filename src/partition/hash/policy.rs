@@ -1,5 +1,6 @@
 //! What a hash set's owner asked for: validating it, storing it, reading it back.
 
+use super::plan::MOST_PARTITIONS;
 use crate::calendar::NameFormat;
 use crate::calendar::label::NameKind;
 use crate::error::{Error, Result};
@@ -24,8 +25,6 @@ pub(super) struct Set {
     pub(super) template: Option<Oid>,
 }
 
-const MAX_PARTITIONS: i32 = 10_000;
-
 /// Turns a request into a set, checking every part of it but the template. Changes nothing.
 pub(super) fn interpret(table: Table, request: &Request) -> Result<Set> {
     let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {
@@ -34,10 +33,11 @@ pub(super) fn interpret(table: Table, request: &Request) -> Result<Set> {
         problem,
         hint: hint.to_owned(),
     };
-    if !(1..=MAX_PARTITIONS).contains(&request.partitions) {
+    let partitions = u32::try_from(request.partitions).unwrap_or(0);
+    if !(1..=MOST_PARTITIONS).contains(&partitions) {
         return Err(invalid(
             "partitions",
-            format!("{} is not between 1 and {MAX_PARTITIONS}", request.partitions),
+            format!("{} is not between 1 and {MOST_PARTITIONS}", request.partitions),
             "partitions is how many the keys are spread over, for example 16.",
         ));
     }
@@ -49,7 +49,6 @@ pub(super) fn interpret(table: Table, request: &Request) -> Result<Set> {
         .map_err(|error| {
             invalid("name_format", error.to_string(), "For example '{parent}_{remainder}'.")
         })?;
-    let partitions = request.partitions.unsigned_abs();
     Ok(Set { partitions, name_format, template: request.template, table })
 }
 

@@ -24,6 +24,7 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
     transaction::with_latest_snapshot(|| {
         let classes: Vec<Class> = existing.iter().map(class).collect();
         let partitions = plan::greatest_modulus(&classes).unwrap_or(set.partitions);
+        check_modulus(&set.table, partitions)?;
         let missing = plan::missing(&classes, partitions);
         let model = existing.last().map(|last| last.oid);
         Ok(work(set, at, create(set, model, &missing)?))
@@ -33,15 +34,22 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
 /// Plans an empty set anew: what there is goes, and so many as are asked for come.
 pub(super) fn plan_anew(set: &Set, at: i64) -> Result<Work> {
     let mut steps = Vec::new();
-    for old in partitions(&set.table)? {
+    let existing = partitions(&set.table)?;
+    let model = existing.last().map(|last| last.oid);
+    for old in existing {
         let missing = || Error::NoSuchRelation { oid: ident::oid_number(old.oid) };
         let partition = table::name(old.oid)?.ok_or_else(missing)?;
         steps.push(Step {
             parent: set.table.oid,
             action: "drop",
-            sql: format!("DROP TABLE {partition};"),
+            // Detached first: a foreign key that points to the set depends on each partition.
+            sql: format!(
+                "ALTER TABLE {} DETACH PARTITION {partition};\nDROP TABLE {partition};",
+                set.table.name
+            ),
             lock: format!(
-                "ACCESS EXCLUSIVE on {}, ACCESS EXCLUSIVE on {partition}",
+                "ACCESS EXCLUSIVE on {}, ACCESS EXCLUSIVE on {partition} and on tables that foreign \
+                 keys join to it",
                 set.table.name
             ),
             reason: format!("the set gets {} partitions; it is empty", set.partitions),
@@ -51,8 +59,20 @@ pub(super) fn plan_anew(set: &Set, at: i64) -> Result<Work> {
         });
     }
     let wanted = plan::missing(&[], set.partitions);
-    steps.extend(create(set, None, &wanted)?);
+    steps.extend(create(set, model, &wanted)?);
     Ok(work(set, at, steps))
+}
+
+/// A set of more partitions than anybody can mean is not completed.
+pub(super) fn check_modulus(table: &Table, modulus: u32) -> Result<()> {
+    match modulus {
+        0..=plan::MOST_PARTITIONS => Ok(()),
+        _ => Err(Error::TooManyRemainders {
+            relation: table.display(),
+            modulus,
+            most: plan::MOST_PARTITIONS,
+        }),
+    }
 }
 
 /// The partitions that a set has.
@@ -65,16 +85,36 @@ pub(super) fn class(raw: &RawHash) -> Class {
     Class { modulus: raw.modulus, remainder: raw.remainder }
 }
 
-/// Locks everybody else out of a set, as the drops that follow would, and says whether it is empty.
-pub(super) fn is_empty(table: &Table) -> Result<bool> {
+/// Locks everybody else out of a set, as the drops that follow would, and makes sure that nothing is in
+/// it: every table below is read by itself, past row security and with those that are being detached,
+/// which a query on the set leaves out.
+pub(super) fn make_sure_it_is_empty(table: &Table) -> Result<()> {
+    if transaction::sees_the_past() {
+        return Err(Error::OldSnapshot { relation: table.display() });
+    }
     identity::as_owner(table.owner, || {
-        query::run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.name))?;
-        transaction::with_latest_snapshot(|| {
-            query::one(format!("SELECT NOT EXISTS (SELECT FROM {})", table.name), &[], |row| {
-                row.required(1)
-            })
-        })
-    })
+        query::run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.name))
+    })?;
+    let existing = partitions(table)?;
+    let holds_rows = || Error::SetHoldsRows {
+        relation: table.display(),
+        partitions: u32::try_from(existing.len()).unwrap_or(u32::MAX),
+    };
+    let oids: Vec<Oid> = existing.iter().map(|raw| raw.oid).collect();
+    for (name, kind) in table::leaves(oids)? {
+        // A table's own rows are read without calling anything of anybody's; what else it may be is
+        // not taken for empty.
+        let empty = kind == "r"
+            && identity::as_steward(|| {
+                query::one(format!("SELECT NOT EXISTS (SELECT FROM ONLY {name})"), &[], |row| {
+                    row.required(1)
+                })
+            })?;
+        if !empty {
+            return Err(holds_rows());
+        }
+    }
+    Ok(())
 }
 
 fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {

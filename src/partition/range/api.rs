@@ -9,7 +9,7 @@ use super::steps;
 use crate::error::{Error, Result};
 use crate::partition::api::{chosen_template, needed, owned_table, put_in_force, rows};
 use crate::partition::steps::Step;
-use crate::pg::{Oid, clock, query};
+use crate::pg::{Oid, clock, query, transaction};
 
 #[pg_extern(sql = false)]
 #[expect(clippy::too_many_arguments, reason = "the contract's signature")]
@@ -41,7 +41,7 @@ fn manage_range(
     ErrorReport,
 > {
     let parent = catalog::parent(owned_table(needed(parent, "parent")?, "manage_range()")?)?;
-    if policy::stored(parent.table.oid)?.is_some() {
+    if stored(parent.table.oid)?.is_some() {
         return Err(
             Error::AlreadyManaged { relation: parent.display(), call: "alter_range" }.into()
         );
@@ -58,7 +58,7 @@ fn manage_range(
         name_format: name_format.map(str::to_owned),
         default_partition: needed(default_partition, "default_partition")?,
         template: chosen_template(&parent.table, template)?,
-        subpartition_by: chosen_column(&parent, subpartition_by)?,
+        subpartition_by: chosen_column(subpartition_by),
         subpartitions,
     };
     Ok(rows(adopt(parent, request, Start::Given)?))
@@ -95,7 +95,7 @@ fn alter_range(
 > {
     let parent = catalog::parent(owned_table(needed(parent, "parent")?, "alter_range()")?)?;
     let not_managed = || parent.table.not_managed();
-    let (kept, unfinished) = policy::stored(parent.table.oid)?.ok_or_else(not_managed)?;
+    let (kept, unfinished) = stored(parent.table.oid)?.ok_or_else(not_managed)?;
     let or = |given: Option<&str>, kept: Option<String>| match given {
         Some("") => None,
         Some(text) => Some(text.to_owned()),
@@ -115,7 +115,7 @@ fn alter_range(
             None => kept.template,
         },
         subpartition_by: match subpartition_by {
-            Some(_) => chosen_column(&parent, subpartition_by)?,
+            Some(_) => chosen_column(subpartition_by),
             None => kept.subpartition_by,
         },
         subpartitions: match subpartition_by {
@@ -130,13 +130,14 @@ fn alter_range(
     Ok(rows(adopt(parent, request, start)?))
 }
 
-/// The column that was named, checked; '' names none.
-fn chosen_column(parent: &Parent, column: Option<&str>) -> Result<Option<String>> {
-    let chosen = column.filter(|column| !column.is_empty());
-    if let Some(column) = chosen {
-        policy::check_subpartition_by(parent, column)?;
-    }
-    Ok(chosen.map(str::to_owned))
+/// What is stored as of now, when the set's lock was had.
+fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
+    transaction::with_latest_snapshot(|| policy::stored(parent))
+}
+
+/// The column that was named; '' names none.
+fn chosen_column(column: Option<&str>) -> Option<String> {
+    column.filter(|column| !column.is_empty()).map(str::to_owned)
 }
 
 /// From where on holes are filled when a policy is put in force.
@@ -150,6 +151,9 @@ enum Start {
 /// Puts a policy in force, in the caller's transaction.
 fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>> {
     let oid = parent.table.oid;
+    if let Some(column) = &request.subpartition_by {
+        policy::check_subpartition_by(&parent, request.template, column)?;
+    }
     let mut set = policy::interpret(parent, &request)?;
     request.settle_start(&set);
     request.time_zone = set.zone.name();

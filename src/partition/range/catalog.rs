@@ -8,7 +8,7 @@ use crate::calendar::{NameFormat, Zone};
 use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
 use crate::partition::table::{Strategy, Table};
-use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
+use crate::pg::bounds::{self, RangeBounds, RawEdge, RawRange};
 use crate::pg::ident;
 use crate::pg::time_zone::ServerZone;
 use crate::pg::{Oid, query};
@@ -47,7 +47,7 @@ pub(super) struct Set {
     pub(super) wants_default: bool,
     /// The template, which may be gone by now.
     pub(super) template: Option<Oid>,
-    /// How each period is spread; the column's name may have changed since.
+    /// How each period is spread.
     pub(super) subpartitions: Option<Subpartitions>,
 }
 
@@ -126,24 +126,18 @@ impl Set {
         i64::try_from(instant).unwrap_or(i64::MAX)
     }
 
-    /// How each new period is spread, by the column's name of today: a rename reaches the key of
-    /// the newest period, but not the policy.
-    pub(super) fn subpartitions(&self, newest: Option<Oid>) -> Result<Option<Subpartitions>> {
+    /// How each new period is spread. Errors: the column is gone (22023).
+    pub(super) fn subpartitions(&self) -> Result<Option<Subpartitions>> {
         let Some(wanted) = &self.subpartitions else { return Ok(None) };
-        let columns = hash_columns(self.parent.table.oid, newest)?;
-        let column = if columns.iter().any(|(name, _)| *name == wanted.column) {
-            Some(&wanted.column)
-        } else {
-            columns.iter().find(|(_, is_newest)| *is_newest).map(|(name, _)| name)
-        };
-        let missing = || Error::InvalidArgument {
-            relation: self.parent.display(),
-            argument: "subpartition_by",
-            problem: format!("there is no column \"{}\" any more", wanted.column),
-            hint: "Name another one with alter_range(…, subpartition_by => …).".into(),
-        };
-        let column = column.ok_or_else(missing)?.clone();
-        Ok(Some(Subpartitions { column, ..wanted.clone() }))
+        if hashable(self.parent.table.oid, &wanted.column)?.is_none() {
+            return Err(Error::InvalidArgument {
+                relation: self.parent.display(),
+                argument: "subpartition_by",
+                problem: format!("there is no column \"{}\" any more", wanted.column),
+                hint: "Name another one with alter_range(…, subpartition_by => …).".into(),
+            });
+        }
+        Ok(Some(wanted.clone()))
     }
 
     /// Opens the set's bounds; None when the parent is gone.
@@ -193,20 +187,14 @@ impl Set {
     }
 }
 
-/// The columns of a table, and whether the newest of its partitions is partitioned by hash of that one
-/// alone.
-pub(super) fn hash_columns(parent: Oid, newest: Option<Oid>) -> Result<Vec<(String, bool)>> {
-    query::rows(
-        "SELECT a.attname::pg_catalog.text,
-                coalesce(a.attname = (SELECT n.attname FROM pg_catalog.pg_partitioned_table pt
-                                        JOIN pg_catalog.pg_attribute n
-                                          ON n.attrelid = pt.partrelid AND n.attnum = pt.partattrs[0]
-                                       WHERE pt.partrelid = $2 AND pt.partstrat = 'h'
-                                         AND pt.partnatts = 1), false)
-           FROM pg_catalog.pg_attribute a
-          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
-        &[parent.into(), newest.into()],
-        |row| Ok((row.required(1)?, row.required(2)?)),
+/// Whether a table's column can be the key of a hash set: it is not generated, and of a type that can be
+/// hashed. None: there is no such column.
+pub(super) fn hashable(parent: Oid, column: &str) -> Result<Option<bool>> {
+    query::optional(
+        "SELECT a.atttypid, a.attgenerated = '' FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped",
+        &[parent.into(), column.into()],
+        |row| Ok(bounds::can_be_hashed(row.required(1)?) && row.required(2)?),
     )
 }
 

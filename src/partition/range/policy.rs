@@ -119,20 +119,37 @@ fn subpartitions(request: &Request, invalid: &Invalid<'_>) -> Result<Option<Subp
 }
 
 /// Whether the partitions of a table can be spread by the hash of a column: checked when it is named.
-pub(super) fn check_subpartition_by(parent: &Parent, column: &str) -> Result<()> {
+pub(super) fn check_subpartition_by(
+    parent: &Parent,
+    template: Option<Oid>,
+    column: &str,
+) -> Result<()> {
     let invalid = |problem: String, hint: &str| Error::InvalidArgument {
         relation: parent.display(),
         argument: "subpartition_by",
         problem,
         hint: hint.to_owned(),
     };
-    if !catalog::hash_columns(parent.table.oid, None)?.iter().any(|(name, _)| name == column) {
-        return Err(invalid(
-            format!("there is no column \"{column}\""),
-            "Name one of its columns, without quotes, for example 'user_id'.",
-        ));
+    match catalog::hashable(parent.table.oid, column)? {
+        Some(true) => (),
+        Some(false) => {
+            return Err(invalid(
+                format!("column \"{column}\" is generated, or of a type that cannot be hashed"),
+                "Choose a column of its own, of a type such as bigint, text or uuid.",
+            ));
+        }
+        None => {
+            return Err(invalid(
+                format!("there is no column \"{column}\""),
+                "Name one of its columns, without quotes, for example 'user_id'.",
+            ));
+        }
     }
-    if let Some(index) = catalog::unique_without(parent.table.oid, column)?.first() {
+    let mut lacking = catalog::unique_without(parent.table.oid, column)?;
+    if let Some(template) = template {
+        lacking.extend(catalog::unique_without(template, column)?);
+    }
+    if let Some(index) = lacking.first() {
         return Err(invalid(
             format!("unique index {index} does not contain column \"{column}\""),
             "A unique key of a partitioned table has to contain every column it is partitioned by: \
@@ -222,15 +239,20 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
         query::change(
             "INSERT INTO steward.range_policy AS p
                     (parent, partition_interval, premake, time_zone, start_at, key_encoding,
-                     name_format, default_partition, template, subpartition_by, subpartitions)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                     name_format, default_partition, template, subpartition_by, subpartitions,
+                     subpartition_of, subpartition_key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $1::pg_catalog.oid,
+                     (SELECT a.attnum FROM pg_catalog.pg_attribute a
+                       WHERE a.attrelid = $1 AND a.attname = $10 AND NOT a.attisdropped))
              ON CONFLICT (parent) DO UPDATE
                 SET partition_interval = excluded.partition_interval, premake = excluded.premake,
                     time_zone = excluded.time_zone, start_at = excluded.start_at,
                     key_encoding = excluded.key_encoding, name_format = excluded.name_format,
                     default_partition = excluded.default_partition, template = excluded.template,
                     subpartition_by = excluded.subpartition_by,
-                    subpartitions = excluded.subpartitions",
+                    subpartitions = excluded.subpartitions,
+                    subpartition_of = excluded.subpartition_of,
+                    subpartition_key = excluded.subpartition_key",
             &[
                 parent.into(),
                 request.partition_interval.as_str().into(),
@@ -254,7 +276,8 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
     identity::as_steward(|| {
         query::optional(
             "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
-                    p.name_format, p.default_partition, p.template::pg_catalog.oid, p.subpartition_by,
+                    p.name_format, p.default_partition, p.template::pg_catalog.oid,
+                    steward.subpartition_column(p),
                     p.subpartitions, p.make_up_from
                FROM steward.range_policy p WHERE p.parent = $1",
             &[parent.into()],

@@ -124,7 +124,7 @@ impl<'a> RangeDrafting<'a> {
             })?,
             None => false,
         };
-        let subpartitions = set.subpartitions(newest)?;
+        let subpartitions = set.subpartitions()?;
         let drafting = Drafting::new(table, newest, set.template, subpartitions)?;
         Ok(Self { set, drafting, default_partition: default, default_holds_rows })
     }
