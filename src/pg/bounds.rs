@@ -193,10 +193,7 @@ pub(crate) fn hash_partitions(parent: pg_sys::Oid) -> Option<Vec<RawHash>> {
 /// Whether a type has a default operator class for hashing, as the key of a HASH set needs.
 pub(crate) fn can_be_hashed(key_type: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up on two OIDs.
-    unsafe {
-        pg_sys::GetDefaultOpClass(key_type, pg_sys::Oid::from(pg_sys::HASH_AM_OID))
-            != pg_sys::InvalidOid
-    }
+    unsafe { pg_sys::GetDefaultOpClass(key_type, pg_sys::HASH_AM_OID) != pg_sys::InvalidOid }
 }
 
 /// Whether the lock that reading bounds takes can be had without waiting; then it is held.
