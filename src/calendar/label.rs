@@ -257,6 +257,12 @@ impl Name {
         Self { head: String::new(), parent: parent.to_owned(), tail: suffix }
     }
 
+    /// `<this name><suffix>`: what lies below it. Shortened like this one, at the end of the parent's name.
+    #[must_use]
+    pub(crate) fn followed_by(&self, suffix: &str) -> Self {
+        Self { tail: format!("{}{suffix}", self.tail), ..self.clone() }
+    }
+
     /// The name in at most [`MAX_NAME_BYTES`] bytes, with `_<number>` at its end unless `number` is 0.
     ///
     /// The parent's name is shortened first, at its end and on a character boundary; only when nothing is

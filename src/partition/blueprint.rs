@@ -103,10 +103,12 @@ impl Blueprint {
     }
 
     /// The statements that make and attach one partition; `bound` is what follows its name in
-    /// ATTACH PARTITION. `free_name` picks a name that is not taken in the schema.
+    /// ATTACH PARTITION. `wanted` is the partition's name before it was made to fit; `free_name` picks
+    /// a name that is not taken in the schema.
     pub(super) fn statements(
         &self,
         partition: &Qualified,
+        wanted: &Name,
         bound: &str,
         mut free_name: impl FnMut(&Name) -> Result<String>,
     ) -> Result<Vec<String>> {
@@ -124,8 +126,7 @@ impl Blueprint {
         statements.extend(self.privileges(partition));
         let mut identities = Vec::new();
         for remainder in 0..subpartitions.count {
-            let suffix = label::remainder_suffix(remainder);
-            let leaf = free_name(&Name::new(&partition.name, suffix))?;
+            let leaf = free_name(&wanted.followed_by(&label::remainder_suffix(remainder)))?;
             let leaf = Qualified::new(partition.schema.clone(), leaf);
             let (made, identity) = self.leaf(&leaf, &mut free_name)?;
             statements.extend(made);

@@ -64,6 +64,15 @@ pub(super) struct Drafting<'a> {
     blueprint: Blueprint,
     /// Names given in this plan.
     given: HashSet<String>,
+    /// Names that earlier steps of this plan set free.
+    freed: HashSet<String>,
+}
+
+/// A partition that is wanted, with a name that is free.
+pub(super) struct Named {
+    /// The name before it was made to fit.
+    wanted: Name,
+    pub(super) partition: Qualified,
 }
 
 impl<'a> Drafting<'a> {
@@ -75,25 +84,32 @@ impl<'a> Drafting<'a> {
         subpartitions: Option<Subpartitions>,
     ) -> Result<Self> {
         let blueprint = Blueprint::read(table, model, template, subpartitions)?;
-        Ok(Self { table, blueprint, given: HashSet::new() })
+        Ok(Self { table, blueprint, given: HashSet::new(), freed: HashSet::new() })
+    }
+
+    /// For a plan whose earlier steps drop partitions of these names.
+    pub(super) fn after_dropping(self, names: impl Iterator<Item = String>) -> Self {
+        Self { freed: names.collect(), ..self }
     }
 
     /// A free name for each, asked of the catalog together.
-    pub(super) fn names(&mut self, wanted: Vec<Name>) -> Result<Vec<Qualified>> {
+    pub(super) fn names(&mut self, wanted: Vec<Name>) -> Result<Vec<Named>> {
         let first_choices = wanted.iter().map(|name| name.fit(0)).collect();
         let schema = self.table.schema_oid;
-        let taken: HashSet<String> = table::taken(schema, first_choices)?.into_iter().collect();
+        let mut taken: HashSet<String> = table::taken(schema, first_choices)?.into_iter().collect();
+        taken.retain(|name| !self.freed.contains(name));
         wanted
             .into_iter()
-            .map(|name| {
-                let first = name.fit(0);
+            .map(|wanted| {
+                let first = wanted.fit(0);
                 let name = if taken.contains(&first) || self.given.contains(&first) {
-                    free_name(schema, &mut self.given, &name)?
+                    free_name(schema, &mut self.given, &wanted)?
                 } else {
                     self.given.insert(first.clone());
                     first
                 };
-                Ok(Qualified::new(self.table.name.schema.clone(), name))
+                let partition = Qualified::new(self.table.name.schema.clone(), name);
+                Ok(Named { wanted, partition })
             })
             .collect()
     }
@@ -102,7 +118,7 @@ impl<'a> Drafting<'a> {
     /// PARTITION.
     pub(super) fn create(
         &mut self,
-        partition: Qualified,
+        named: Named,
         bound: &str,
         mut reason: String,
         blocked: Option<Error>,
@@ -114,8 +130,10 @@ impl<'a> Drafting<'a> {
             reason.push_str(&format!("; blocked: {error}"));
         }
         let (schema, given) = (self.table.schema_oid, &mut self.given);
-        let statements =
-            self.blueprint.statements(&partition, bound, |name| free_name(schema, given, name))?;
+        let Named { wanted, partition } = named;
+        let statements = self
+            .blueprint
+            .statements(&partition, &wanted, bound, |name| free_name(schema, given, name))?;
         Ok(Step {
             parent: self.table.oid,
             action: "create",

@@ -138,7 +138,7 @@ impl Scheduler {
             self.left_due.clone_from(&look.due);
             shared_memory::update(self.oid, |slot| slot.has_extension = true);
             let idle = self.executors.is_empty();
-            if idle && look.due.is_empty() && self.trim(now) {
+            if enabled && idle && look.due.is_empty() && self.trim(now) {
                 continue;
             }
             let stay_for = now.saturating_add(LINGER_MICROSECONDS);
@@ -229,16 +229,15 @@ impl Scheduler {
             None => {
                 self.give_back(1);
                 self.starved = true;
-                let told_at = shared_memory::update(self.oid, |slot| {
-                    let fresh = slot.starvation_told_at..slot.starvation_told_at + SAY_AGAIN;
-                    if fresh.contains(&now) {
-                        Some(now)
-                    } else {
+                let tell = shared_memory::update(self.oid, |slot| {
+                    let told = slot.starvation_told_at..slot.starvation_told_at + SAY_AGAIN;
+                    let tell = !told.contains(&now);
+                    if tell {
                         slot.starvation_told_at = now;
-                        None
                     }
+                    tell
                 });
-                if told_at == Some(None) {
+                if tell == Some(true) {
                     report::log(&format!(
                         "no free background worker for jobs in database \"{}\": raise \
                          max_worker_processes; trying again every second",

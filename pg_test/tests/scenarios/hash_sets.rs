@@ -111,8 +111,8 @@ fn another_number_of_partitions_is_for_an_empty_set_only() {
         [
             "drop public.orders_p0",
             "drop public.orders_p1",
-            "create public.orders_p0_1",
-            "create public.orders_p1_1",
+            "create public.orders_p0",
+            "create public.orders_p1",
             "create public.orders_p2"
         ]
     );

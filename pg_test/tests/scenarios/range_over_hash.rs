@@ -98,6 +98,22 @@ fn what_the_template_and_the_newest_period_give_reaches_the_leaves() {
 }
 
 #[test]
+fn the_leaves_of_a_long_name_still_say_the_period() {
+    let mut db = Database::new();
+    let parent = format!("e{}", "vent".repeat(15));
+    db.client.run(&format!(
+        "CREATE TABLE {parent} (at timestamptz NOT NULL, user_id int) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('{parent}', '1 month', 1, time_zone => 'UTC', start_at => '2025-02-01',
+                                     subpartition_by => 'user_id', subpartitions => 2)"
+    ));
+    let leaves: Vec<String> = db.client.column(&format!(
+        "SELECT relid::regclass::text FROM pg_partition_tree('{parent}') WHERE isleaf ORDER BY 1 LIMIT 2"
+    ));
+    let expected: Vec<String> = (0..2).map(|n| format!("{}_2025_02_p{n}", &parent[..52])).collect();
+    assert_eq!(leaves, expected);
+}
+
+#[test]
 fn the_policy_survives_a_renamed_column_and_can_be_changed_and_cleared() {
     let mut db = Database::new();
     managed(&mut db, "'1 year', premake => 1, subpartition_by => 'user_id', subpartitions => 2");

@@ -27,7 +27,7 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
         check_modulus(&set.table, partitions)?;
         let missing = plan::missing(&classes, partitions);
         let model = existing.last().map(|last| last.oid);
-        Ok(work(set, at, create(set, model, &missing)?))
+        Ok(work(set, at, create(set, model, Vec::new(), &missing)?))
     })
 }
 
@@ -59,7 +59,8 @@ pub(super) fn plan_anew(set: &Set, at: i64) -> Result<Work> {
         });
     }
     let wanted = plan::missing(&[], set.partitions);
-    steps.extend(create(set, model, &wanted)?);
+    let names = steps.iter().map(|step| step.partition.name.clone()).collect();
+    steps.extend(create(set, model, names, &wanted)?);
     Ok(work(set, at, steps))
 }
 
@@ -129,17 +130,23 @@ fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
     }
 }
 
-fn create(set: &Set, model: Option<Oid>, missing: &[Class]) -> Result<Vec<Step>> {
+fn create(
+    set: &Set,
+    model: Option<Oid>,
+    dropped: Vec<String>,
+    missing: &[Class],
+) -> Result<Vec<Step>> {
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut drafting = Drafting::new(&set.table, model, set.template, None)?;
+    let mut drafting =
+        Drafting::new(&set.table, model, set.template, None)?.after_dropping(dropped.into_iter());
     let names = drafting.names(missing.iter().map(|class| name(set, *class)).collect())?;
-    let step = |(class, partition): (&Class, _)| {
+    let step = |(class, named): (&Class, _)| {
         let bound =
             format!("FOR VALUES WITH (modulus {}, remainder {})", class.modulus, class.remainder);
         let reason = format!("keys with {class} have no partition: their inserts fail until then");
-        drafting.create(partition, &bound, reason, None)
+        drafting.create(named, &bound, reason, None)
     };
     missing.iter().zip(names).map(step).collect()
 }

@@ -7,7 +7,7 @@ use super::policy;
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameKind, NameValue};
 use crate::error::{Error, Result};
-use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
+use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Named, Step, Work};
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident::{self, Qualified};
@@ -133,8 +133,8 @@ impl<'a> RangeDrafting<'a> {
         let wanted = planned.iter().map(|new| self.wanted_name(new)).collect();
         let names = self.drafting.names(wanted)?;
         let mut steps = Vec::with_capacity(planned.len() + 1);
-        for (new, partition) in planned.iter().zip(names) {
-            steps.push(self.create_range(new, partition)?);
+        for (new, named) in planned.iter().zip(names) {
+            steps.push(self.create_range(new, named)?);
         }
         if wants_default {
             steps.push(self.create_default()?);
@@ -160,11 +160,11 @@ impl<'a> RangeDrafting<'a> {
         }
     }
 
-    fn create_range(&mut self, new: &Planned, partition: Qualified) -> Result<Step> {
+    fn create_range(&mut self, new: &Planned, named: Named) -> Result<Step> {
         let bound = format!("FOR VALUES FROM ({}) TO ({})", sql(&new.lower), sql(&new.upper));
-        let blocked = self.blocked(new, &partition)?;
+        let blocked = self.blocked(new, &named.partition)?;
         let reason = new.reason.to_string();
-        let step = self.drafting.create(partition, &bound, reason, blocked)?;
+        let step = self.drafting.create(named, &bound, reason, blocked)?;
         Ok(Step { begins: Some(new.lower.position()), ..step })
     }
 
@@ -172,8 +172,8 @@ impl<'a> RangeDrafting<'a> {
         let name = Name::new(&self.set.parent.table.name.name, "_default".into());
         let names = self.drafting.names(vec![name])?;
         let missing = || Error::UnexpectedNull { column: 1 };
-        let partition = names.into_iter().next().ok_or_else(missing)?;
-        self.drafting.create(partition, "DEFAULT", "a default partition is wanted".into(), None)
+        let named = names.into_iter().next().ok_or_else(missing)?;
+        self.drafting.create(named, "DEFAULT", "a default partition is wanted".into(), None)
     }
 
     /// Rows that wait in the default partition for this range: ATTACH would fail on them.
