@@ -42,8 +42,10 @@ fn a_clock_five_months_ahead_gets_the_current_partition_first_then_the_missed_on
     client.run("CALL steward.maintain()");
     let partitions: i64 = client.value("SELECT partitions FROM steward.partition_sets");
     assert_eq!(partitions, 9);
-    let failed: i64 =
-        client.value("SELECT count(*) FROM steward.job_runs WHERE status <> 'succeeded'");
+    // The workers may be looking just now: the clock was set back.
+    let failed: i64 = client.value(
+        "SELECT count(*) FROM steward.job_runs WHERE status NOT IN ('succeeded', 'running')",
+    );
     assert_eq!(failed, 0);
 }
 
