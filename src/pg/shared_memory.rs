@@ -221,6 +221,8 @@ pub(crate) fn look_everywhere() {
     for slot in &mut DIRECTORY.exclusive().slots {
         if slot.database != 0 && slot.has_extension {
             slot.next_due = LOOK_NOW;
+            // One that is just leaving must not overwrite it with what it saw before.
+            slot.requests = slot.requests.wrapping_add(1);
             slot.paused_until = 0;
         }
     }

@@ -51,6 +51,8 @@ struct Launcher {
     deaths: HashMap<u32, u32>,
     scanned_at: Option<i64>,
     turned_at: Option<i64>,
+    /// After the clock was set back: when to look into every database a second time.
+    look_again_at: Option<i64>,
     /// When it was last said that no worker was to be had.
     starvation_told_at: Option<i64>,
     /// Too many databases, and it has been said.
@@ -66,8 +68,13 @@ impl Launcher {
         }
         let now = clock::now();
         if self.turned_at.is_some_and(|at| now < at - RETRY_MICROSECONDS) {
-            // The clock was set back: what is noted as due may be due years from now.
+            // The clock was set back: what is noted as due may be due years from now. A run that had
+            // begun before still ends by what it read then, so once more after that.
             shared_memory::look_everywhere();
+            self.look_again_at = Some(now.saturating_add(SCAN_EVERY_MICROSECONDS));
+        } else if self.look_again_at.is_some_and(|at| at <= now) {
+            shared_memory::look_everywhere();
+            self.look_again_at = None;
         }
         self.turned_at = Some(now);
         let scan_due = self
