@@ -152,7 +152,7 @@ LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'wake_at_commit_wrapper';
 REVOKE ALL ON FUNCTION steward.wake_at_commit() FROM PUBLIC;
 COMMENT ON FUNCTION steward.wake_at_commit IS
-'When the current transaction commits, the background workers look at this database at once. Needed after restoring a dump, of which they are not told; else by nobody but the extension''s own script.';
+'When the current transaction commits, the background workers look at this database at once. For the extension''s own scripts and triggers.';
 SELECT steward.wake_at_commit();
 
 -- Jobs that come with a restored dump are nobody's commit of a policy.

@@ -35,16 +35,20 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
                s.partitions, s.covered_from, s.covered_until, s.holes, r.start_at, r.key_encoding,
                r.name_format, s.default_partition, r.template,
-               steward.subpartition_column(r) AS subpartition_by,
+               coalesce(a.attname::text, r.subpartition_by) AS subpartition_by,
                CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
                    AS subpartitions
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
+          -- The column by its name of today; after a dump and restore, by the one that was written down.
+          LEFT JOIN pg_catalog.pg_attribute a
+            ON a.attrelid = r.parent AND a.attnum = r.subpartition_key AND NOT a.attisdropped
+           AND r.subpartition_of = r.parent::oid
         UNION ALL
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
-               NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format, NULL, h.template,
-               NULL, NULL
+               NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format,
+               NULL, h.template, NULL, NULL
           FROM steward.hash_policy h) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
   LEFT JOIN steward.jobs j ON j.target = p.parent

@@ -33,16 +33,6 @@ COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
 SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
 
-CREATE FUNCTION steward.subpartition_column(policy steward.range_policy) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce((SELECT a.attname::text FROM pg_catalog.pg_attribute a
-                      WHERE policy.subpartition_of = policy.parent::oid AND a.attrelid = policy.parent
-                        AND a.attnum = policy.subpartition_key AND NOT a.attisdropped),
-                    policy.subpartition_by)
-$$;
-COMMENT ON FUNCTION steward.subpartition_column IS 'The column by whose hash new periods are spread, by its name of today.';
-
 CREATE FUNCTION steward.manage_range(
     parent             regclass,
     partition_interval text     DEFAULT '1 month',

@@ -186,10 +186,10 @@ impl Error {
         match self {
             Self::NotPartitioned { relation, plain_table: true } => Some(format!(
                 "Make it partitioned first: CREATE TABLE … (LIKE {relation} INCLUDING ALL) \
-                 PARTITION BY RANGE (…), then move the rows and swap the names."
+                 PARTITION BY RANGE (…), or by HASH, then move the rows and swap the names."
             )),
             Self::NotPartitioned { .. } => {
-                Some("Name a table that was created with PARTITION BY RANGE.".into())
+                Some("Name a table that was created with PARTITION BY RANGE or BY HASH.".into())
             }
             Self::Temporary { .. } => {
                 Some("Background workers cannot see another session's temporary tables.".into())

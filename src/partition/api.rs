@@ -15,7 +15,8 @@ use crate::pg::{
 };
 use crate::settings;
 
-/// A row of `steward.step`.
+/// A row of `steward.step`. Each function spells its columns out once more: an alias of the whole
+/// return type compiles, but pgrx's schema generator cannot read it.
 pub(super) type StepRow = (i32, Oid, &'static str, String, String, String, String);
 
 #[pg_extern(sql = false)]
@@ -86,8 +87,8 @@ fn plan(
     Ok(rows(planned))
 }
 
-/// Puts the policy of an [`owned_table`] in force: `store` keeps it, `plan` plans it, and the steps are taken in the caller's
-/// transaction.
+/// Puts the policy of an [`owned_table`] in force: `store` keeps it, `plan` plans it, and the steps are
+/// taken in the caller's transaction.
 pub(super) fn put_in_force(
     table: &Table,
     store: impl FnOnce() -> Result<()>,

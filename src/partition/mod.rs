@@ -37,7 +37,7 @@ fn refusal(table: Table) -> Error {
     let possible = match table.strategy {
         Strategy::Range => range::check(table),
         Strategy::Hash => Ok(()),
-        Strategy::List => table.expect(Strategy::Range),
+        Strategy::List => table.must_be(Strategy::Range),
     };
     possible.err().unwrap_or(not_managed)
 }

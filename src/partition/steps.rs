@@ -14,7 +14,7 @@ use crate::pg::ident::Qualified;
 pub(crate) struct Step {
     /// The set.
     pub(crate) parent: Oid,
-    /// `create`.
+    /// `create`, `drop`.
     pub(crate) action: &'static str,
     /// The partition it is about.
     pub(crate) partition: Qualified,

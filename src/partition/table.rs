@@ -81,8 +81,8 @@ impl Table {
         Error::NotManaged { relation: self.display(), call }
     }
 
-    /// Makes sure of the strategy that a call is for.
-    pub(super) fn expect(&self, wanted: Strategy) -> Result<()> {
+    /// Makes sure of the strategy that a call is for. Errors: another one (42809).
+    pub(super) fn must_be(&self, wanted: Strategy) -> Result<()> {
         if self.strategy == wanted {
             return Ok(());
         }

@@ -22,6 +22,12 @@ pub(crate) fn now() -> i64 {
     now
 }
 
+/// Whether it is less than so many microseconds `since` then. An instant ahead of `now` is from before
+/// the clock was set back: false.
+pub(crate) fn is_within(now: i64, since: i64, microseconds: i64) -> bool {
+    (since..since.saturating_add(microseconds)).contains(&now)
+}
+
 /// A parameter of type timestamptz.
 pub(crate) fn timestamp(micros: i64) -> Result<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(micros)

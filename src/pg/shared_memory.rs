@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 
+use super::clock;
+
 /// How many databases can be watched; 80 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
 
@@ -152,8 +154,7 @@ const STILL_WAITING_MICROSECONDS: i64 = 3_000_000;
 
 impl Slot {
     fn waits(&self, now: i64) -> bool {
-        let asked = self.asked_at..self.asked_at.saturating_add(STILL_WAITING_MICROSECONDS);
-        self.waiting_since != 0 && asked.contains(&now)
+        self.waiting_since != 0 && clock::is_within(now, self.asked_at, STILL_WAITING_MICROSECONDS)
     }
 }
 

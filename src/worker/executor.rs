@@ -30,8 +30,9 @@ fn work(oid: Oid, database: &str) -> Result<()> {
     while settings::enabled() && !workers::in_recovery() {
         signals::check();
         let now = clock::now();
-        let turn = started..started.saturating_add(TURN_MICROSECONDS);
-        if !turn.contains(&now) && shared_memory::others_wait(oid, now) {
+        if !clock::is_within(now, started, TURN_MICROSECONDS)
+            && shared_memory::others_wait(oid, now)
+        {
             return Ok(());
         }
         let Some((job, run_id, lock)) = claim()? else { return Ok(()) };

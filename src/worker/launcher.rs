@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::scheduler;
+use super::{SAY_AGAIN_MICROSECONDS, SLEW_MICROSECONDS, scheduler};
 use crate::pg::shared_memory::{self, LOOK_NOW, NEVER, Slot};
 use crate::pg::workers::{self, Worker};
 use crate::pg::{Oid, clock, databases, report, signals, transaction};
@@ -18,8 +18,6 @@ const ENTRY_POINT: &str = "pg_steward_launcher_main";
 const SCAN_EVERY_MICROSECONDS: i64 = 10_000_000;
 /// While a scheduler could not be started it is tried again after this.
 const RETRY_MICROSECONDS: i64 = 1_000_000;
-/// What is the matter for long is said again after this.
-const SAY_AGAIN_MICROSECONDS: i64 = 3_600_000_000;
 /// Databases that are probed at the same time after a start of the server.
 const PROBES_AT_ONCE: usize = 2;
 /// A standby, or a server that is switched off, is looked at this often: a promotion sends no signal.
@@ -54,7 +52,7 @@ struct Launcher {
     /// After the clock was set back: when to look into every database a second time.
     look_again_at: Option<i64>,
     /// When it was last said that no worker was to be had.
-    starvation_told_at: Option<i64>,
+    starvation_told_at: i64,
     /// Too many databases, and it has been said.
     crowded: bool,
 }
@@ -67,19 +65,19 @@ impl Launcher {
             return;
         }
         let now = clock::now();
-        if self.turned_at.is_some_and(|at| now < at - RETRY_MICROSECONDS) {
+        if self.turned_at.is_some_and(|at| now < at - SLEW_MICROSECONDS) {
             // The clock was set back: what is noted as due may be due years from now. A run that had
             // begun before still ends by what it read then, so once more after that.
             shared_memory::look_everywhere();
+            self.scanned_at = None;
             self.look_again_at = Some(now.saturating_add(SCAN_EVERY_MICROSECONDS));
         } else if self.look_again_at.is_some_and(|at| at <= now) {
             shared_memory::look_everywhere();
             self.look_again_at = None;
         }
         self.turned_at = Some(now);
-        let scan_due = self
-            .scanned_at
-            .is_none_or(|at| now.saturating_sub(at) >= SCAN_EVERY_MICROSECONDS || at > now);
+        let scan_due =
+            self.scanned_at.is_none_or(|at| now.saturating_sub(at) >= SCAN_EVERY_MICROSECONDS);
         if scan_due {
             match transaction::run(|| Ok(databases::connectable())) {
                 Ok(found) => self.reconcile(found),
@@ -185,9 +183,8 @@ impl Launcher {
                     self.schedulers.insert(slot.database, scheduler);
                 }
                 None => {
-                    let fresh = |at: i64| (at..at + SAY_AGAIN_MICROSECONDS).contains(&now);
-                    if !self.starvation_told_at.is_some_and(fresh) {
-                        self.starvation_told_at = Some(now);
+                    if !clock::is_within(now, self.starvation_told_at, SAY_AGAIN_MICROSECONDS) {
+                        self.starvation_told_at = now;
                         report::log(
                             "no free background worker for a scheduler: raise \
                              max_worker_processes; trying again every second",

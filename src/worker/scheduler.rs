@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::executor;
+use super::{SAY_AGAIN_MICROSECONDS, SLEW_MICROSECONDS, executor};
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::pg::locks;
@@ -30,9 +30,6 @@ const REINFORCE_MICROSECONDS: i64 = 100_000;
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 /// How long it then keeps away, in microseconds.
 const MAKE_WAY_MICROSECONDS: i64 = 10_000_000;
-const SECOND: i64 = 1_000_000;
-/// What is the matter for long is said again after this, in microseconds.
-const SAY_AGAIN: i64 = 3_600_000_000;
 /// How many finished runs are trimmed in one transaction.
 const TRIM_AT_ONCE: u32 = 5_000;
 /// How often finished runs are trimmed, in microseconds.
@@ -113,7 +110,7 @@ impl Scheduler {
                 return Ok(());
             }
             let now = clock::now();
-            let clock_set_back = self.looked_at.is_none_or(|at| now < at - SECOND);
+            let clock_set_back = self.looked_at.is_none_or(|at| now < at - SLEW_MICROSECONDS);
             let look = match transaction::with_extension(|| look(now, clock_set_back)) {
                 // Somebody has the extension or our tables locked.
                 Err(error) if error.is_lock_trouble() => {
@@ -151,7 +148,7 @@ impl Scheduler {
             if idle && self.starved {
                 // Every worker slot is taken, perhaps by schedulers like us: make room for an executor.
                 let pause = clock::jittered(2_000).as_micros();
-                let later = now.saturating_add(i64::try_from(pause).unwrap_or(2 * SECOND));
+                let later = now.saturating_add(i64::try_from(pause).unwrap_or(2_000_000));
                 self.leave(requests, true, later);
                 return Ok(());
             }
@@ -206,8 +203,8 @@ impl Scheduler {
     /// Starts one more executor if fewer than `wanted` run, and the last one has had a while to take
     /// what is due. False: there was no room for it.
     fn start_executor(&mut self, wanted: usize, now: i64) -> bool {
-        let patience = self.started_at.saturating_add(REINFORCE_MICROSECONDS);
-        let settling = !self.executors.is_empty() && (self.started_at..patience).contains(&now);
+        let settling = !self.executors.is_empty()
+            && clock::is_within(now, self.started_at, REINFORCE_MICROSECONDS);
         if self.executors.len() >= wanted || settling {
             if std::mem::take(&mut self.waiting) {
                 shared_memory::update(self.oid, |slot| slot.waiting_since = 0);
@@ -230,8 +227,8 @@ impl Scheduler {
                 self.give_back(1);
                 self.starved = true;
                 let tell = shared_memory::update(self.oid, |slot| {
-                    let told = slot.starvation_told_at..slot.starvation_told_at + SAY_AGAIN;
-                    let tell = !told.contains(&now);
+                    let tell =
+                        !clock::is_within(now, slot.starvation_told_at, SAY_AGAIN_MICROSECONDS);
                     if tell {
                         slot.starvation_told_at = now;
                     }
@@ -265,8 +262,7 @@ impl Scheduler {
     /// Removes a batch of old runs, once an hour all of them. True: there may be more.
     fn trim(&self, now: i64) -> bool {
         let trimmed_at = shared_memory::slot(self.oid).map_or(0, |slot| slot.trimmed_at);
-        // A time ahead of us is one from before the clock was set back.
-        if (trimmed_at..trimmed_at.saturating_add(TRIM_EVERY_MICROSECONDS)).contains(&now) {
+        if clock::is_within(now, trimmed_at, TRIM_EVERY_MICROSECONDS) {
             return false;
         }
         let keep = settings::history_retention_minutes();

@@ -144,6 +144,19 @@ fn a_set_that_only_looks_empty_keeps_its_rows() {
     assert_says(&refusal, "\"public.orders\"", "READ COMMITTED");
     old.run("ROLLBACK");
 
+    // Rows that are committed while it waits for the set.
+    db.client.run("TRUNCATE orders");
+    let mut writer = crate::range_support::cluster().session(&db.name).unwrap();
+    writer.run("BEGIN");
+    writer.run("INSERT INTO orders SELECT generate_series(1, 100)");
+    let mut waiting = crate::range_support::cluster().session(&db.name).unwrap();
+    waiting.run("SET pg_steward.lock_timeout = '1min'");
+    waiting.start(alter);
+    waiting.wait_until_blocked(SOON);
+    writer.run("COMMIT");
+    assert_eq!(sqlstate(&waiting.finish(SOON).unwrap_err()), "55000");
+    assert_eq!(db.client.value::<i64>("SELECT count(*) FROM orders"), 100);
+
     // Row security that hides them from their owner.
     db.client.run(
         "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;

@@ -33,7 +33,7 @@ fn manage_hash(
     ErrorReport,
 > {
     let table = owned_table(needed(parent, "parent")?, "manage_hash()")?;
-    table.expect(Strategy::Hash)?;
+    table.must_be(Strategy::Hash)?;
     if stored(table.oid)?.is_some() {
         return Err(Error::AlreadyManaged { relation: table.display(), call: "alter_hash" }.into());
     }
@@ -86,7 +86,7 @@ fn alter_hash(
     ErrorReport,
 > {
     let table = owned_table(needed(parent, "parent")?, "alter_hash()")?;
-    table.expect(Strategy::Hash)?;
+    table.must_be(Strategy::Hash)?;
     let kept = stored(table.oid)?.ok_or_else(|| table.not_managed())?;
     let request = Request {
         partitions: partitions.unwrap_or(kept.partitions),

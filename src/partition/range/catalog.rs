@@ -54,7 +54,7 @@ pub(super) struct Set {
 /// Reads the key of a table and makes sure that it is by range on one column. Errors say what else
 /// it is.
 pub(super) fn parent(table: Table) -> Result<Parent> {
-    table.expect(Strategy::Range)?;
+    table.must_be(Strategy::Range)?;
     let missing = Error::NoSuchRelation { oid: ident::oid_number(table.oid) };
     let key = query::optional(
         "SELECT pt.partnatts, a.attname::pg_catalog.text, coalesce(nullif(t.typbasetype, 0), t.oid),

@@ -277,9 +277,13 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
         query::optional(
             "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
                     p.name_format, p.default_partition, p.template::pg_catalog.oid,
-                    steward.subpartition_column(p),
-                    p.subpartitions, p.make_up_from
-               FROM steward.range_policy p WHERE p.parent = $1",
+                    coalesce(a.attname::pg_catalog.text, p.subpartition_by), p.subpartitions,
+                    p.make_up_from
+               FROM steward.range_policy p
+               LEFT JOIN pg_catalog.pg_attribute a
+                 ON a.attrelid = p.parent AND a.attnum = p.subpartition_key AND NOT a.attisdropped
+                AND p.subpartition_of = p.parent::pg_catalog.oid
+              WHERE p.parent = $1",
             &[parent.into()],
             |row| {
                 let request = Request {
