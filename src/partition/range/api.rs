@@ -60,6 +60,8 @@ fn manage_range(
         template: chosen_template(&parent.table, template)?,
         subpartition_by: chosen_column(subpartition_by),
         subpartitions,
+        retention: None,
+        tiering: None,
     };
     Ok(rows(adopt(parent, request, Start::Given)?))
 }
@@ -122,6 +124,8 @@ fn alter_range(
             Some("") => subpartitions,
             _ => subpartitions.or(kept.subpartitions),
         },
+        retention: kept.retention,
+        tiering: kept.tiering,
     };
     let start = match start_at {
         Some(_) => Start::Given,

@@ -2,6 +2,7 @@
 
 use pgrx::AnyNumeric;
 
+use super::ageing::{self, Fate, Retention, Tiering};
 use super::catalog::{self, Parent, Set};
 use super::encoding::Encoding;
 use super::key::{Axis, Key, KeyError, KeyType, Width};
@@ -26,6 +27,8 @@ pub(super) struct Request {
     pub(super) template: Option<Oid>,
     pub(super) subpartition_by: Option<String>,
     pub(super) subpartitions: Option<i32>,
+    pub(super) retention: Option<Retention>,
+    pub(super) tiering: Option<Tiering>,
 }
 
 const MAX_PREMAKE: i32 = 10_000;
@@ -77,6 +80,19 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
     let start =
         request.start_at.as_deref().map(|text| start(&key, &zone, text, &invalid)).transpose()?;
     let subpartitions = subpartitions(request, &invalid)?;
+    let retention = match &request.retention {
+        Some(given) => {
+            Some((given.clone(), ageing::age(key.axis(), "keep", &given.keep, &invalid)?))
+        }
+        None => None,
+    };
+    let tiering = match &request.tiering {
+        Some(given) => {
+            let age = ageing::age(key.axis(), "older_than", &given.older_than, &invalid)?;
+            Some((given.clone(), age))
+        }
+        None => None,
+    };
     let policy = Policy {
         key,
         width,
@@ -93,6 +109,8 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         wants_default: request.default_partition,
         template: request.template,
         subpartitions,
+        retention,
+        tiering,
     })
 }
 
@@ -159,7 +177,8 @@ pub(super) fn check_subpartition_by(
     Ok(())
 }
 
-type Invalid<'a> = dyn Fn(&'static str, String, &str) -> Error + 'a;
+/// Makes the error of an argument.
+pub(super) type Invalid<'a> = dyn Fn(&'static str, String, &str) -> Error + 'a;
 
 fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
     const ARGUMENT: &str = "partition_interval";
@@ -278,7 +297,8 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
             "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
                     p.name_format, p.default_partition, p.template::pg_catalog.oid,
                     coalesce(a.attname::pg_catalog.text, p.subpartition_by), p.subpartitions,
-                    p.make_up_from
+                    p.make_up_from, p.keep, p.keep_action, p.to_schema::pg_catalog.text,
+                    p.archive_function, p.cold_after, p.cold_tablespace::pg_catalog.text
                FROM steward.range_policy p
                LEFT JOIN pg_catalog.pg_attribute a
                  ON a.attrelid = p.parent AND a.attnum = p.subpartition_key AND NOT a.attisdropped
@@ -297,6 +317,8 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                     template: row.optional(8)?,
                     subpartition_by: row.optional(9)?,
                     subpartitions: row.optional(10)?,
+                    retention: retention(row)?,
+                    tiering: tiering(row)?,
                 };
                 let make_up_from = row
                     .optional::<AnyNumeric>(11)?
@@ -307,9 +329,27 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
     })
 }
 
+/// The columns of [`stored`] from the twelfth on.
+fn retention(row: &query::Row<'_>) -> Result<Option<Retention>> {
+    let (keep, fate) = (row.optional::<String>(12)?, row.optional::<String>(13)?);
+    let (Some(keep), Some(fate)) = (keep, fate.as_deref().and_then(Fate::named)) else {
+        return Ok(None);
+    };
+    let (to_schema, archive_function) = (row.optional(14)?, row.optional(15)?);
+    Ok(Some(Retention { keep, fate, to_schema, archive_function }))
+}
+
+/// Those after them.
+fn tiering(row: &query::Row<'_>) -> Result<Option<Tiering>> {
+    let (older_than, tablespace) = (row.optional(16)?, row.optional(17)?);
+    Ok(older_than
+        .zip(tablespace)
+        .map(|(older_than, tablespace)| Tiering { older_than, tablespace }))
+}
+
 /// Keeps where an unfinished make-up begins, so that a run that is cut off goes on there: the
 /// current partition is made first and would turn the rest into a hole. None: all done.
-pub(in crate::partition) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
+pub(crate) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "UPDATE steward.range_policy SET make_up_from = $2::pg_catalog.text::pg_catalog.numeric
