@@ -22,6 +22,7 @@ mod range_plan;
 mod range_support;
 mod range_takeover;
 mod range_template;
+mod retention;
 mod rough_clock;
 mod rough_databases;
 mod rough_extension;
