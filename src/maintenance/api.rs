@@ -4,8 +4,10 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::prepare;
 use crate::partition::{Table, check_owner, in_time, managed, needed, rows};
 use crate::pg::{Oid, identity, report};
+use crate::retention::Occasion;
 
 #[pg_extern(sql = false)]
 fn plan(
@@ -32,7 +34,9 @@ fn plan(
         Some(parent) => {
             let table = Table::read(parent)?;
             check_owner(&table.display(), table.owner)?;
-            planned.extend(in_time(&table.display(), || super::prepare(table.oid, at, at))?.steps);
+            planned.extend(
+                in_time(&table.display(), || prepare(table.oid, at, Occasion::Plan))?.steps,
+            );
         }
         None => {
             for oid in managed()? {
@@ -40,7 +44,7 @@ fn plan(
                 if !identity::caller_is(table.owner) {
                     continue;
                 }
-                match in_time(&table.display(), || super::prepare(oid, at, at)) {
+                match in_time(&table.display(), || prepare(oid, at, Occasion::Plan)) {
                     Ok(work) => planned.extend(work.steps),
                     Err(error) => report::failure(&table.display(), &error),
                 }

@@ -1,6 +1,7 @@
 //! Carries steps out, one transaction each: the same for a person who waits and for a worker.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::partition::{self, Action, Step, Work, lowest};
@@ -13,6 +14,10 @@ const ATTEMPTS: u32 = 3;
 /// Between two attempts: from half of this to all of it, in milliseconds, doubling.
 const PAUSE_MILLISECONDS: u64 = 200;
 
+/// After so long a worker leaves what is old to the next run, which looks first whether a partition is
+/// lacking: an archive, or a copy to another tablespace, can take hours.
+const TURN: Duration = Duration::from_secs(60);
+
 /// What came of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -24,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: Option<(i64, i64)>,
     /// Somebody asked it to stop, or its time was up.
     pub(crate) cancelled: Option<Error>,
+    /// A worker's time was up: the rest is for the next run.
+    pub(crate) unfinished: bool,
     /// Where the lowest of those not made begins.
     left_from: Option<i128>,
 }
@@ -61,7 +68,8 @@ pub(crate) fn carry_out(
     if work.steps.iter().any(|step| step.action == Action::Detach && step.blocked.is_none()) {
         transactions.own(|| retention::announce(work))?;
     }
-    let mut run = Run { transactions, work, outcome, given_up: GivenUp::default() };
+    let began = Instant::now();
+    let mut run = Run { transactions, work, outcome, given_up: GivenUp::default(), began };
     let mut held = Vec::new();
     for step in &work.steps {
         // Copied when nobody is at it; those that somebody holds come last.
@@ -95,11 +103,19 @@ struct Run<'a> {
     work: &'a Work,
     outcome: Outcome,
     given_up: GivenUp,
+    began: Instant,
 }
 
 impl Run<'_> {
     fn take(&mut self, step: &Step, progress: impl Fn(&Outcome) -> Result<()>) -> Result<()> {
         if self.given_up.covers(step) || self.outcome.cancelled.is_some() {
+            return Ok(());
+        }
+        if !self.transactions.attended()
+            && step.action != Action::Create
+            && self.began.elapsed() > TURN
+        {
+            self.outcome.unfinished = true;
             return Ok(());
         }
         let partition = step.partition.to_string();

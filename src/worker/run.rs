@@ -14,6 +14,7 @@ use crate::pg::deadline::Deadline;
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::Transactions;
 use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
+use crate::retention::Occasion;
 use crate::settings;
 
 /// Partition names that `job_runs.detail` lists at most.
@@ -30,13 +31,12 @@ pub(super) fn run(
     _lock: &TargetLock,
 ) -> Result<()> {
     let now = clock::now();
-    // Whoever waits wants to see it tried.
-    let retry_at = if transactions.attended() { i64::MAX } else { now };
+    let occasion = if transactions.attended() { Occasion::Person } else { Occasion::Worker };
     let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
     let prepared = transactions.own_without_waiting(|| {
         let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            maintenance::prepare(job.target, now, retry_at)
+            maintenance::prepare(job.target, now, occasion)
         })?;
         if started.is_none() && work.is_idle() {
             record_idle(transactions, job, now, &work)?;
@@ -94,7 +94,11 @@ fn finish(
         Ok((work, outcome)) => {
             let error = outcome.result().err();
             let ending = match &error {
-                None => Ending::Succeeded { due_again_at: work.due_again_at },
+                None if outcome.unfinished => Ending::Succeeded { due_again_at: now },
+                None => {
+                    let more_at = work.more_at.unwrap_or(work.due_again_at);
+                    Ending::Succeeded { due_again_at: work.due_again_at.min(more_at) }
+                }
                 Some(_) => failed(Some(work.due_again_at)),
             };
             (status(error.as_ref(), deadline_passed), error, detail(outcome), ending)
