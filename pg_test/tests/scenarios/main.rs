@@ -3,6 +3,7 @@
 //! Rules: wait for a condition with a deadline, never for a time; a "does not block" test first
 //! proves that the lock is held; no test returns early and passes.
 
+mod archive_functions;
 mod errors_arguments;
 mod errors_common;
 mod errors_privileges;
