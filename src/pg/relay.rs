@@ -141,8 +141,7 @@ fn hand_on(message: &[u8]) -> Result<()> {
                 hint: text(report.hint),
             }));
         }
-        // Already in the server log, by the worker.
-        report.output_to_server = false;
+        // Where the worker was is of no interest.
         report.context = std::ptr::null_mut();
         pg_sys::ThrowErrorData(&raw mut report);
     }

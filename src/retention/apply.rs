@@ -84,7 +84,10 @@ fn expect_name(step: &Step, subject: Oid) -> Result<bool> {
 }
 
 /// Locked by what it is, then looked at again, then dropped by its name.
+///
+/// That a table is dropped is noted in our tables by a trigger: the extension stays in place meanwhile.
 fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    extension::hold()?;
     under_lock(subject, Strength::AccessExclusive, || {
         if transaction::with_latest_snapshot(|| catalog::state(subject))?.is_none() {
             return Ok(()); // the archive function, or somebody, was faster

@@ -189,6 +189,23 @@ pub(super) fn referencing(parent: Oid, periods: Vec<Oid>) -> Result<HashMap<Oid,
     Ok(found.into_iter().collect())
 }
 
+/// Tables that a set's foreign keys point to, as SQL writes them.
+pub(super) fn referenced(parent: Oid) -> Result<Vec<String>> {
+    query::rows(
+        "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+           FROM pg_catalog.pg_constraint k
+           JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE k.conrelid = $1 AND k.contype = 'f' AND k.confrelid <> $1
+          ORDER BY 1, 2",
+        &[parent.into()],
+        |row| {
+            let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
+            Ok(name.to_string())
+        },
+    )
+}
+
 /// A partition's name now, and whether it is one still; None: it is gone.
 pub(super) fn state(partition: Oid) -> Result<Option<(Qualified, bool)>> {
     query::optional(
