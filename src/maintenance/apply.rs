@@ -192,7 +192,7 @@ fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<
         };
         match outcome {
             Err(error) if error.is_lock_trouble() && tried < ATTEMPTS => {
-                signals::pause(clock::jittered(PAUSE_MILLISECONDS << tried));
+                signals::try_pause(clock::jittered(PAUSE_MILLISECONDS << tried))?;
             }
             outcome => return outcome.map_err(|error| naming(transactions, work.parent, error)),
         }
