@@ -65,7 +65,9 @@ pub(crate) fn carry_out(
     if work.remembered != work.make_up_from {
         transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
     }
-    if work.steps.iter().any(|step| step.action == Action::Detach && step.blocked.is_none()) {
+    let detaches =
+        work.steps.iter().any(|step| step.action == Action::Detach && step.blocked.is_none());
+    if detaches {
         transactions.own(|| retention::announce(work))?;
     }
     let began = Instant::now();
@@ -83,6 +85,9 @@ pub(crate) fn carry_out(
         run.take(step, &progress)?;
     }
     let mut outcome = run.outcome;
+    if detaches && outcome.result().is_err() {
+        transactions.own(|| retention::withdraw(work))?;
+    }
     if outcome.cancelled.is_some() {
         return Ok(outcome); // what was remembered at the start still holds
     }

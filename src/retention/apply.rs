@@ -33,6 +33,12 @@ pub(crate) fn announce(work: &Work) -> Result<()> {
     catalog::announce(work.parent, &leaving)
 }
 
+/// Takes back what was written down of partitions that have stayed: whoever detaches one of them later
+/// has reasons of their own, and it is theirs.
+pub(crate) fn withdraw(work: &Work) -> Result<()> {
+    catalog::withdraw(work.parent)
+}
+
 /// How much there is to copy: none yet, and of how many bytes; None: no step copies.
 pub(crate) fn bytes(work: &Work) -> Option<(i64, i64)> {
     let sizes: Vec<i64> = work.steps.iter().filter_map(|step| step.copies).collect();

@@ -109,6 +109,21 @@ pub(super) fn announce(parent: Oid, periods: &[(&Period, Fate, Option<&str>, boo
     })
 }
 
+/// Forgets those of a set that are partitions like any other.
+pub(super) fn withdraw(parent: Oid) -> Result<()> {
+    identity::as_steward(|| {
+        query::change(
+            "DELETE FROM steward.retired_partition q
+              WHERE q.parent = $1
+                AND EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                             WHERE i.inhrelid = q.partition
+                               AND NOT (i.inhparent = $1 AND i.inhdetachpending))",
+            &[parent.into()],
+        )
+        .map(|_| ())
+    })
+}
+
 /// The archive function has said true.
 pub(super) fn note_archived(partition: Oid) -> Result<()> {
     identity::as_steward(|| {
