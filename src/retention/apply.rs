@@ -63,9 +63,7 @@ pub(crate) fn take(
         return Err(blocked.clone());
     }
     match step.action {
-        Action::Detach if step.alone => {
-            transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds())
-        }
+        Action::Detach if step.alone => detach(transactions, work, step, subject),
         Action::Archive => archive(transactions, work, step, subject),
         Action::Drop => transactions.step(|| drop_table(work, step, subject)),
         Action::Move if step.copies.is_none() => {
@@ -78,6 +76,22 @@ pub(crate) fn take(
             })
         }
     }
+}
+
+/// An attempt before this one that was broken off half way is finished: the server begins no DETACH …
+/// CONCURRENTLY anew (tablecmds.c, MarkInheritDetached).
+fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    let is_pending = transactions.step(|| {
+        expect_name(step, subject)?;
+        catalog::is_pending(work.parent, subject)
+    })?;
+    if !is_pending {
+        return transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds());
+    }
+    transactions.step(|| {
+        expect_name(step, subject)?;
+        partition::take(work, &steps::finalizing(step))
+    })
 }
 
 /// The step's SQL goes by name; somebody may have given that to another table meanwhile.

@@ -221,6 +221,16 @@ pub(super) fn referenced(parent: Oid) -> Result<Vec<String>> {
     )
 }
 
+/// Whether its DETACH … CONCURRENTLY was broken off half way.
+pub(super) fn is_pending(parent: Oid, partition: Oid) -> Result<bool> {
+    query::one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                         WHERE i.inhrelid = $2 AND i.inhparent = $1 AND i.inhdetachpending)",
+        &[parent.into(), partition.into()],
+        |row| row.required(1),
+    )
+}
+
 /// A partition's name now, and whether it is one still; None: it is gone.
 pub(super) fn state(partition: Oid) -> Result<Option<(Qualified, bool)>> {
     query::optional(

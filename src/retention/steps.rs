@@ -60,6 +60,9 @@ pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()>
     Ok(())
 }
 
+/// How the statement ends that detaches by itself, in two transactions.
+const CONCURRENTLY: &str = " CONCURRENTLY;";
+
 /// A period with something to be done to it.
 struct Subject<'a> {
     oid: Oid,
@@ -241,7 +244,7 @@ impl Drafting<'_> {
         Draft {
             action: Action::Detach,
             sql: format!(
-                "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY;",
+                "ALTER TABLE {} DETACH PARTITION {}{CONCURRENTLY}",
                 self.set, subject.name
             ),
             lock: format!(
@@ -358,6 +361,12 @@ fn relocate(subject: &Subject<'_>) -> Draft {
         reason: "it is kept as a table of its own".into(),
         blocked: subject.relocation.blocked.clone(),
     }
+}
+
+/// What finishes a step that detaches CONCURRENTLY, where that was broken off half way.
+pub(super) fn finalizing(step: &Step) -> Step {
+    let detach = step.sql.strip_suffix(CONCURRENTLY).unwrap_or(&step.sql);
+    Step { sql: format!("{detach} FINALIZE;"), ..step.clone() }
 }
 
 /// The partitions that retention takes out of the set.
