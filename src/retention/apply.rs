@@ -142,6 +142,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
             }
             Ok(())
         })?;
+        still_ours(work)?;
         let answer = identity::as_owner(work.owner, || {
             query::one(step.sql.clone(), &[], |row| row.optional::<bool>(1))
         })?;
@@ -161,6 +162,18 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         })?;
     }
     outcome
+}
+
+/// The plan may be hours old: somebody else's function may go by that name now.
+fn still_ours(work: &Work) -> Result<()> {
+    let retention = work.past.as_ref().and_then(|past| past.retention.as_ref());
+    let Some(signature) = retention.and_then(|policy| policy.archive_function.as_ref()) else {
+        return Ok(());
+    };
+    transaction::with_latest_snapshot(|| {
+        let set = partition::name(work.parent)?.map(|name| name.to_string()).unwrap_or_default();
+        catalog::archive_function(&set, signature, work.owner).map(|_| ())
+    })
 }
 
 fn under_lock<T>(subject: Oid, strength: Strength, work: impl FnOnce() -> Result<T>) -> Result<T> {
