@@ -65,11 +65,6 @@ pub(crate) fn carry_out(
     if work.remembered != work.make_up_from {
         transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
     }
-    let detaches =
-        work.steps.iter().any(|step| step.action == Action::Detach && step.blocked.is_none());
-    if detaches {
-        transactions.own(|| retention::announce(work))?;
-    }
     let began = Instant::now();
     let mut run = Run { transactions, work, outcome, given_up: GivenUp::default(), began };
     let mut held = Vec::new();
@@ -85,9 +80,6 @@ pub(crate) fn carry_out(
         run.take(step, &progress)?;
     }
     let mut outcome = run.outcome;
-    if detaches && outcome.result().is_err() {
-        transactions.own(|| retention::withdraw(work))?;
-    }
     if outcome.cancelled.is_some() {
         return Ok(outcome); // what was remembered at the start still holds
     }

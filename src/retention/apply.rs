@@ -3,41 +3,11 @@
 use super::{catalog, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
-use crate::partition::{self, Action, Step, Work};
+use crate::partition::{self, Action, Fate, Step, Work};
 use crate::pg::locks::{self, Strength};
 use crate::pg::transaction::{self, Transactions};
 use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings};
 use crate::settings;
-
-/// Writes down which partitions are about to leave, all of this plan in one transaction: whatever
-/// ends us, a table that was detached is known to have been ours.
-pub(crate) fn announce(work: &Work) -> Result<()> {
-    let Some(past) = &work.past else { return Ok(()) };
-    let Some(policy) = &past.retention else { return Ok(()) };
-    let about = |oid, action| {
-        work.steps.iter().any(|step| {
-            step.subject == Some(oid) && step.action == action && step.blocked.is_none()
-        })
-    };
-    let leaving: Vec<_> = steps::expired(past)
-        .filter(|period| about(period.oid, Action::Detach))
-        .map(|period| {
-            let settled = policy.fate == partition::Fate::Detach
-                && !work
-                    .steps
-                    .iter()
-                    .any(|step| step.subject == Some(period.oid) && step.action == Action::Move);
-            (period, policy.fate, policy.to_schema.as_deref(), settled)
-        })
-        .collect();
-    catalog::announce(work.parent, &leaving)
-}
-
-/// Takes back what was written down of partitions that have stayed: whoever detaches one of them later
-/// has reasons of their own, and it is theirs.
-pub(crate) fn withdraw(work: &Work) -> Result<()> {
-    catalog::withdraw(work.parent)
-}
 
 /// How much there is to copy: none yet, and of how many bytes; None: no step copies.
 pub(crate) fn bytes(work: &Work) -> Option<(i64, i64)> {
@@ -64,34 +34,65 @@ pub(crate) fn take(
     }
     match step.action {
         Action::Detach if step.alone => detach(transactions, work, step, subject),
+        Action::Detach => transactions.step(|| detach_at_once(work, step, subject)),
         Action::Archive => archive(transactions, work, step, subject),
         Action::Drop => transactions.step(|| drop_table(work, step, subject)),
         Action::Move if step.copies.is_none() => {
             transactions.step(|| relocate(work, step, subject))
         }
-        Action::Detach | Action::Finalize | Action::Move | Action::Create => {
-            transactions.step(|| {
-                expect_name(step, subject)?;
-                partition::take(work, step)
-            })
-        }
+        Action::Finalize | Action::Move | Action::Create => transactions.step(|| {
+            expect_name(step, subject)?;
+            partition::take(work, step)
+        }),
     }
 }
 
+/// Written down first that it is ours: whatever ends us, no table is left of which nobody knows. That
+/// commit need not wait for the disk, for it gets there before the one that detaches does.
+///
 /// An attempt before this one that was broken off half way is finished: the server begins no DETACH …
 /// CONCURRENTLY anew (tablecmds.c, MarkInheritDetached).
 fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    let is_pending = transactions.step(|| {
+    let is_pending = transactions.own_without_waiting(|| {
         expect_name(step, subject)?;
-        catalog::is_pending(work.parent, subject)
+        let is_pending = catalog::is_pending(work.parent, subject)?;
+        if !is_pending {
+            announce(work, subject)?;
+        }
+        Ok(is_pending)
     })?;
-    if !is_pending {
-        return transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds());
+    if is_pending {
+        return transactions.step(|| {
+            expect_name(step, subject)?;
+            partition::take(work, &steps::finalizing(step))
+        });
     }
-    transactions.step(|| {
-        expect_name(step, subject)?;
-        partition::take(work, &steps::finalizing(step))
-    })
+    let outcome = transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds());
+    if outcome.is_err() {
+        // It may have stayed. Whoever detaches it later has reasons of their own, and it is theirs.
+        transactions.own(|| catalog::withdraw(work.parent))?;
+    }
+    outcome
+}
+
+/// Both in one transaction.
+fn detach_at_once(work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    extension::hold()?;
+    expect_name(step, subject)?;
+    announce(work, subject)?;
+    partition::take(work, step)
+}
+
+/// Writes down what a partition leaves for, and takes back what an earlier run, that was ended by
+/// force, had written of others which have stayed.
+fn announce(work: &Work, subject: Oid) -> Result<()> {
+    catalog::withdraw(work.parent)?;
+    let Some(past) = &work.past else { return Ok(()) };
+    let period = past.periods.iter().find(|period| period.oid == subject);
+    let (Some(period), Some(policy)) = (period, &past.retention) else { return Ok(()) };
+    let is_moved = |step: &Step| step.subject == Some(subject) && step.action == Action::Move;
+    let settled = policy.fate == Fate::Detach && !work.steps.iter().any(is_moved);
+    catalog::announce(work.parent, period, policy, settled)
 }
 
 /// The step's SQL goes by name; somebody may have given that to another table meanwhile.

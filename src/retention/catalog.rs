@@ -6,7 +6,7 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use super::plan::Standing;
 use crate::error::{Error, Result};
-use crate::partition::{Fate, Period};
+use crate::partition::{Fate, Period, Retention};
 use crate::pg::ident::Qualified;
 use crate::pg::{Oid, clock, identity, query};
 
@@ -69,25 +69,18 @@ pub(super) fn leaving(parent: Oid) -> Result<Vec<Leaving>> {
     })
 }
 
-/// Writes down, before they are detached, which periods leave and what for.
-pub(super) fn announce(parent: Oid, periods: &[(&Period, Fate, Option<&str>, bool)]) -> Result<()> {
-    let column = |text: fn(&Period) -> String| -> Vec<String> {
-        periods.iter().map(|(period, ..)| text(period)).collect()
-    };
-    let oids: Vec<Oid> = periods.iter().map(|(period, ..)| period.oid).collect();
-    let fates: Vec<&str> = periods.iter().map(|(_, fate, ..)| fate.as_str()).collect();
-    let schemas: Vec<Option<&str>> = periods.iter().map(|(_, _, schema, _)| *schema).collect();
-    let settled: Vec<bool> = periods.iter().map(|(.., settled)| *settled).collect();
+/// Writes down that a period is about to leave, and what for.
+pub(super) fn announce(
+    parent: Oid,
+    period: &Period,
+    policy: &Retention,
+    settled: bool,
+) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "INSERT INTO steward.retired_partition
                     (partition, parent, lower_bound, upper_bound, ends, action, to_schema, settled)
-             SELECT given.oid, $1, given.lower, given.upper, given.ends::pg_catalog.numeric,
-                    given.action, given.to_schema, given.settled
-               FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
-                               pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),
-                               pg_catalog.unnest($8))
-                    AS given (oid, lower, upper, ends, action, to_schema, settled)
+             VALUES ($1, $2, $3, $4, $5::pg_catalog.text::pg_catalog.numeric, $6, $7, $8)
              ON CONFLICT (partition) DO UPDATE
                 SET parent = excluded.parent, lower_bound = excluded.lower_bound,
                     upper_bound = excluded.upper_bound, ends = excluded.ends,
@@ -95,13 +88,13 @@ pub(super) fn announce(parent: Oid, periods: &[(&Period, Fate, Option<&str>, boo
                     settled = excluded.settled, archived_at = NULL, attempts = 0,
                     next_attempt_at = NULL, sqlstate = NULL, error_message = NULL",
             &[
+                period.oid.into(),
                 parent.into(),
-                oids.into(),
-                column(|period| period.lower.clone()).into(),
-                column(|period| period.upper.clone()).into(),
-                column(|period| period.ends.to_string()).into(),
-                fates.into(),
-                schemas.into(),
+                period.lower.as_str().into(),
+                period.upper.as_str().into(),
+                period.ends.to_string().into(),
+                policy.fate.as_str().into(),
+                policy.to_schema.as_deref().into(),
                 settled.into(),
             ],
         )
