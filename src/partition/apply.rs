@@ -8,9 +8,9 @@ use crate::pg::{Oid, clock, identity, query, report, settings as pg_settings, si
 use crate::settings;
 
 /// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// Between two attempts: from half of this to all of it, in milliseconds, doubling.
-const PAUSE_MILLISECONDS: u64 = 200;
+pub(super) const PAUSE_MILLISECONDS: u64 = 200;
 
 /// What came of a run.
 #[derive(Debug, Default)]

@@ -12,9 +12,9 @@ mod range;
 mod steps;
 mod table;
 
-pub(crate) use api::{forget, owned_job};
+pub(crate) use api::{drainable, forget, owned_job};
 pub(crate) use apply::{Outcome, carry_out, naming};
-pub(crate) use range::RawKey;
+pub(crate) use range::{Drained, RawKey, drain};
 pub(crate) use steps::Work;
 
 use crate::error::{Error, Result};

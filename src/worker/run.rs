@@ -108,7 +108,7 @@ fn finish(
 
 /// Notes when the job runs next, unless somebody holds its row locked in an open transaction, who
 /// must not pin us for longer than anybody else. The claim has put a worker's job off already.
-fn note_next(
+pub(super) fn note_next(
     transactions: &Transactions<'_>,
     job: &Job,
     next_run_at: i64,
@@ -138,7 +138,8 @@ fn reschedule(
     Ok(())
 }
 
-fn detail(outcome: &Outcome) -> serde_json::Value {
+/// What `job_runs.detail` says of a run.
+pub(super) fn detail(outcome: &Outcome) -> serde_json::Value {
     let failed: Vec<_> = outcome
         .failed
         .iter()

@@ -3,6 +3,9 @@
 //! Rules: wait for a condition with a deadline, never for a time; a "does not block" test first
 //! proves that the lock is held; no test returns early and passes.
 
+mod drain_default;
+mod drain_default_locks;
+mod drain_default_rows;
 mod errors_arguments;
 mod errors_common;
 mod errors_privileges;
