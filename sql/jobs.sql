@@ -85,7 +85,7 @@ COMMENT ON COLUMN steward.job_runs.error_message IS 'The first error; all of the
 COMMENT ON COLUMN steward.job_runs.scheduled_at IS 'When it was due; NULL for a run by hand.';
 COMMENT ON COLUMN steward.job_runs.duration IS 'Until now, while it is running.';
 COMMENT ON COLUMN steward.job_runs.sqlstate IS 'Of the first error.';
-COMMENT ON COLUMN steward.job_runs.detail IS 'Counts (created, failed, and where there were any detached, archived, dropped, moved), partition names and single failures, at most 100 each; bytes_done and bytes_total of what moves to another tablespace, also while it is running.';
+COMMENT ON COLUMN steward.job_runs.detail IS 'Counts (created, failed, and where there were any detached, archived, dropped, moved), partition names and single failures, at most 100 each; bytes_done and bytes_total of what moves to another tablespace, also while it is running; of drain_default() also action, rows_moved and rows_left.';
 COMMENT ON COLUMN steward.job_runs.target_name IS 'The target''s name at the time of the run.';
 COMMENT ON COLUMN steward.job_runs.pid IS 'The process that ran it.';
 

@@ -95,6 +95,13 @@ AS 'MODULE_PATHNAME', 'alter_range_wrapper';
 COMMENT ON FUNCTION steward.alter_range IS
 'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format and subpartition_by, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists. Errors: 42704 not managed, and those of manage_range().';
 
+CREATE PROCEDURE steward.drain_default(parent regclass)
+LANGUAGE c AS 'MODULE_PATHNAME', 'drain_default_wrapper';
+COMMENT ON PROCEDURE steward.drain_default IS
+'Moves the rows that wait in the default partition of a managed range set into partitions of their own, oldest first, a period of the policy a transaction; whatever their age, also before start_at or far ahead. A NOTICE a period (rows, seconds), a WARNING for one that cannot be moved, an error at the end if there was any. Rows with a NULL key, or one that no period holds, stay, with a WARNING. Waits for a run of the same set that is in progress; after a cancel or a crash it can be called again.
+Locks: while a period''s rows are copied, none that readers or writers wait for. Then, until the commit, ACCESS EXCLUSIVE on the parent and on the default partition, SHARE ROW EXCLUSIVE on tables that its foreign keys point to, all waited for at most pg_steward.lock_timeout together; meanwhile the rows are deleted from the default partition and the rest of it is read.
+Triggers do not fire. Errors: 25001 inside a transaction block, 22004 NULL, 42P01, 42704 not managed, 42809 not partitioned by range, 42501 not the owner, 2BP01 a foreign key points to the set, 55000 on a standby; else that of the first period that failed.';
+
 CREATE FUNCTION steward.range_partitions(
     parent regclass, at timestamptz,
     OUT partition regclass, OUT lower_bound text, OUT upper_bound text, OUT is_default boolean, OUT state text

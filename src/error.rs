@@ -67,7 +67,17 @@ pub(crate) enum Error {
         "{rows} row(s) of {} belong into the new partition {partition}",
         quoted(default_partition)
     )]
-    RowsInDefault { default_partition: String, partition: String, rows: i64 },
+    RowsInDefault { parent: String, default_partition: String, partition: String, rows: i64 },
+    #[error(
+        "{followed} of {rows} row(s) of {} could be moved to {partition}",
+        quoted(default_partition)
+    )]
+    RowsKept { default_partition: String, partition: String, rows: u64, followed: u64 },
+    #[error(
+        "{nulls} row(s) with a NULL key and {unreadable} row(s) whose key no period holds stay in {}",
+        quoted(default_partition)
+    )]
+    KeysWithoutPeriod { default_partition: String, nulls: i64, unreadable: i64 },
     #[error("{} lacks more than {most} partitions from {from} on", quoted(relation))]
     TooManyMissed { relation: String, from: String, most: usize },
     #[error(
@@ -136,6 +146,7 @@ impl Error {
             | Self::NotArchived { .. }
             | Self::WorkerDied
             | Self::NeedsWorker
+            | Self::RowsKept { .. }
             | Self::OnStandby { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnsupportedKeyType { .. }
             | Self::InvalidArgument { .. }
@@ -150,7 +161,6 @@ impl Error {
             | Self::NoSuchTablespace { .. }
             | Self::NoExtension => Code::ERRCODE_UNDEFINED_OBJECT,
             Self::NoSuchSchema { .. } => Code::ERRCODE_INVALID_SCHEMA_NAME,
-            Self::ReferencedBy { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             Self::NoFreeWorker => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::TooManyMissed { .. } | Self::TooManyRemainders { .. } => {
@@ -159,6 +169,8 @@ impl Error {
             Self::NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
+            Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
+            Self::ReferencedBy { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.code(),
             Self::Sql(error) => error.code,
             Self::Query { .. } | Self::UnexpectedNull { .. } => Code::ERRCODE_INTERNAL_ERROR,
@@ -190,6 +202,11 @@ impl Error {
             self.code(),
             Code::ERRCODE_LOCK_NOT_AVAILABLE | Code::ERRCODE_T_R_DEADLOCK_DETECTED
         )
+    }
+
+    /// Whether somebody changed, in the meantime, what a REPEATABLE READ transaction works on.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.code() == Code::ERRCODE_T_R_SERIALIZATION_FAILURE
     }
 
     /// Says on what a lock was not had; the server's own message does not.
@@ -300,12 +317,20 @@ impl Error {
                  where yours should begin."
                     .into(),
             ),
-            Self::RowsInDefault { default_partition, .. } => Some(format!(
-                "Move these rows out of {default_partition}; the partition is made at the next run."
-            )),
+            Self::RowsInDefault { parent, .. } => {
+                Some(format!("CALL steward.drain_default({});", ident::literal(parent)))
+            }
             Self::ReferencedBy { referencing, .. } => Some(format!(
-                "Its rows cannot leave while {referencing} may point to them: drop that foreign key, or \
-                 keep everything with steward.clear_retention()."
+                "Its rows cannot leave while {referencing} may point to them: drop that foreign key. \
+                 After drain_default() it can be added again."
+            )),
+            Self::KeysWithoutPeriod { .. } => Some(
+                "Give them a key that says when, such as a finite time, or leave them there."
+                    .into(),
+            ),
+            Self::RowsKept { default_partition, .. } => Some(format!(
+                "Look for a rule or a row security policy on {default_partition} that keeps its \
+                 owner from deleting rows."
             )),
             Self::PartitionChanged { .. } => Some("The next run looks at it anew.".into()),
             Self::NotArchived { .. } => Some(

@@ -4,54 +4,14 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::partition::{self, Action, Step, Work, lowest};
+use crate::partition::{self, Action, Outcome, Step, Work, lowest};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, report, signals};
-use crate::{retention, settings};
-
-/// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
-const ATTEMPTS: u32 = 3;
-/// Between two attempts: from half of this to all of it, in milliseconds, doubling.
-const PAUSE_MILLISECONDS: u64 = 200;
+use crate::pg::{Oid, report};
+use crate::retention;
 
 /// After so long a worker leaves what is old to the next run, which looks first whether a partition is
 /// lacking: an archive, or a copy to another tablespace, can take hours.
 const TURN: Duration = Duration::from_secs(60);
-
-/// What came of a run.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// What was done, and to which partition, qualified.
-    pub(crate) done: Vec<(Action, String)>,
-    /// The partitions that failed, and why.
-    pub(crate) failed: Vec<(String, Error)>,
-    /// Of the steps that copy: bytes copied, and to copy.
-    pub(crate) bytes: Option<(i64, i64)>,
-    /// Somebody asked it to stop, or its time was up.
-    pub(crate) cancelled: Option<Error>,
-    /// A worker's time was up: the rest is for the next run.
-    pub(crate) unfinished: bool,
-    /// Where the lowest of those not made begins.
-    left_from: Option<i128>,
-}
-
-impl Outcome {
-    /// Ok, or the error that a caller is told: the only one, or the first of several.
-    pub(crate) fn result(&self) -> Result<()> {
-        if let Some(cancelled) = &self.cancelled {
-            return Err(cancelled.clone());
-        }
-        match self.failed.as_slice() {
-            [] => Ok(()),
-            [(_, only)] if self.done.is_empty() => Err(only.clone()),
-            [(_, first), ..] => Err(Error::StepsFailed {
-                failed: self.failed.len(),
-                steps: self.failed.len() + self.done.len(),
-                first: Box::new(first.clone()),
-            }),
-        }
-    }
-}
 
 /// Takes every step, each in its own transaction; one that fails stops no other, but for what was
 /// to follow on the same partition. `progress` is told before each step that copies.
@@ -180,31 +140,8 @@ fn said(step: &Step) -> String {
 }
 
 fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<()> {
-    let mut tried = 0;
-    loop {
-        tried += 1;
-        let outcome = match step.subject {
-            None => transactions.step(|| partition::take(work, step)),
-            Some(subject) => retention::take(transactions, work, step, subject),
-        };
-        match outcome {
-            Err(error) if error.is_lock_trouble() && tried < ATTEMPTS => {
-                signals::try_pause(clock::jittered(PAUSE_MILLISECONDS << tried))?;
-            }
-            outcome => return outcome.map_err(|error| naming(transactions, work.parent, error)),
-        }
-    }
-}
-
-/// Says which set's lock was not had, where that is what went wrong.
-pub(crate) fn naming(transactions: &Transactions<'_>, set: Oid, error: Error) -> Error {
-    if !error.is_lock_trouble() {
-        return error;
-    }
-    match transactions.own(|| partition::name(set)) {
-        Ok(Some(name)) => {
-            error.naming_lock(&name.to_string(), settings::lock_timeout_milliseconds())
-        }
-        _ => error,
-    }
+    partition::retried(transactions, work.parent, || match step.subject {
+        None => transactions.step(|| partition::take(work, step)),
+        Some(subject) => retention::take(transactions, work, step, subject),
+    })
 }

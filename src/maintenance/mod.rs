@@ -4,7 +4,7 @@
 mod api;
 mod apply;
 
-pub(crate) use apply::{Outcome, carry_out, naming};
+pub(crate) use apply::carry_out;
 
 use crate::error::Result;
 use crate::partition::{self, Work};

@@ -4,7 +4,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::steps::{Step, Work, lowest};
-use super::table::{self, Table};
+use super::table::{self, Strategy, Table};
 use super::{apply, range, refusal};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
@@ -109,6 +109,16 @@ pub(crate) fn owned_job(parent: Oid) -> Result<Job> {
     let table = Table::read(parent)?;
     check_owner(&table.display(), table.owner)?;
     identity::as_steward(|| jobs::find_by_target(table.oid))?.ok_or_else(|| refusal(table))
+}
+
+/// The job of a range set that the caller owns and whose rows can be moved.
+pub(crate) fn drainable(parent: Oid) -> Result<Job> {
+    let table = Table::read(parent)?;
+    check_owner(&table.display(), table.owner)?;
+    table.must_be(Strategy::Range)?;
+    let job = owned_job(parent)?;
+    range::refuse_referenced(&table)?;
+    Ok(job)
 }
 
 /// The table that a call is about to change the policy of. No run of it, and no other such call, until

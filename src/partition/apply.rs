@@ -1,9 +1,82 @@
-//! Takes a step: the same for a person who waits and for a worker.
+//! Takes a step, and what came of it: the same for a person who waits and for a worker.
 
-use super::steps::{Step, Work};
-use crate::error::Result;
-use crate::pg::{identity, query, settings as pg_settings};
+use super::steps::{Action, Step, Work};
+use super::table;
+use crate::error::{Error, Result};
+use crate::pg::transaction::Transactions;
+use crate::pg::{Oid, clock, identity, query, settings as pg_settings, signals};
 use crate::settings;
+
+/// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
+const ATTEMPTS: u32 = 3;
+/// Between two attempts: from half of this to all of it, in milliseconds, doubling.
+const PAUSE_MILLISECONDS: u64 = 200;
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// What was done, and to which partition, qualified.
+    pub(crate) done: Vec<(Action, String)>,
+    /// The partitions that failed, and why.
+    pub(crate) failed: Vec<(String, Error)>,
+    /// Of the steps that copy: bytes copied, and to copy.
+    pub(crate) bytes: Option<(i64, i64)>,
+    /// Somebody asked it to stop, or its time was up.
+    pub(crate) cancelled: Option<Error>,
+    /// A worker's time was up: the rest is for the next run.
+    pub(crate) unfinished: bool,
+    /// Where the lowest of those not made begins.
+    pub(crate) left_from: Option<i128>,
+}
+
+impl Outcome {
+    /// Ok, or the error that a caller is told: the only one, or the first of several.
+    pub(crate) fn result(&self) -> Result<()> {
+        if let Some(cancelled) = &self.cancelled {
+            return Err(cancelled.clone());
+        }
+        match self.failed.as_slice() {
+            [] => Ok(()),
+            [(_, only)] if self.done.is_empty() => Err(only.clone()),
+            [(_, first), ..] => Err(Error::StepsFailed {
+                failed: self.failed.len(),
+                steps: self.failed.len() + self.done.len(),
+                first: Box::new(first.clone()),
+            }),
+        }
+    }
+}
+
+/// Tries again where a lock was not had, or a deadlock was broken at our cost.
+pub(crate) fn retried<T>(
+    transactions: &Transactions<'_>,
+    set: Oid,
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match work() {
+            Err(error) if error.is_lock_trouble() && tried < ATTEMPTS => {
+                signals::try_pause(clock::jittered(PAUSE_MILLISECONDS << tried))?;
+            }
+            outcome => return outcome.map_err(|error| naming(transactions, set, error)),
+        }
+    }
+}
+
+/// Says which set's lock was not had, where that is what went wrong.
+pub(crate) fn naming(transactions: &Transactions<'_>, set: Oid, error: Error) -> Error {
+    if !error.is_lock_trouble() {
+        return error;
+    }
+    match transactions.own(|| table::name(set)) {
+        Ok(Some(name)) => {
+            error.naming_lock(&name.to_string(), settings::lock_timeout_milliseconds())
+        }
+        _ => error,
+    }
+}
 
 /// Runs a step's statements as the set's owner, in the current transaction.
 pub(crate) fn take(work: &Work, step: &Step) -> Result<()> {

@@ -58,6 +58,35 @@ pub(super) struct Subpartitions {
     pub(super) count: u32,
 }
 
+/// Where a partition gets the parent's indexes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Indexes {
+    /// ATTACH PARTITION makes them: the table is empty.
+    ByAttach,
+    /// LIKE copies them; ATTACH PARTITION finds them and takes them over
+    /// (src/backend/commands/tablecmds.c, AttachPartitionEnsureIndexes).
+    AtOnce,
+}
+
+/// The statements of one partition.
+pub(super) struct Parts {
+    /// Make it, complete; nobody sees it yet.
+    pub(super) make: Vec<String>,
+    /// ATTACH PARTITION.
+    pub(super) attach: String,
+    /// What has to wait until it is attached.
+    pub(super) finish: Vec<String>,
+}
+
+impl Parts {
+    fn in_order(self) -> Vec<String> {
+        let Self { mut make, attach, finish } = self;
+        make.push(attach);
+        make.extend(finish);
+        make
+    }
+}
+
 struct Grant {
     privilege: String,
     grantee: String,
@@ -110,45 +139,71 @@ impl Blueprint {
         partition: &Qualified,
         wanted: &Name,
         bound: &str,
-        mut free_name: impl FnMut(&Name) -> Result<String>,
+        free_name: impl FnMut(&Name) -> Result<String>,
     ) -> Result<Vec<String>> {
+        Ok(self.parts(partition, wanted, bound, Indexes::ByAttach, free_name)?.in_order())
+    }
+
+    /// The same for a partition that gets rows before it is attached: it has the parent's indexes
+    /// from the beginning, for to build them on a full table is nothing to do while others wait.
+    pub(super) fn parts_to_fill(
+        &self,
+        partition: &Qualified,
+        wanted: &Name,
+        bound: &str,
+        free_name: impl FnMut(&Name) -> Result<String>,
+    ) -> Result<Parts> {
+        // An index that the replica identity names is made under a name of its own; copied along
+        // with the others it would be there twice. Then it is ATTACH that builds the rest.
+        let indexes = match self.replica_identity {
+            ReplicaIdentity::Index(_) => Indexes::ByAttach,
+            _ => Indexes::AtOnce,
+        };
+        self.parts(partition, wanted, bound, indexes, free_name)
+    }
+
+    fn parts(
+        &self,
+        partition: &Qualified,
+        wanted: &Name,
+        bound: &str,
+        indexes: Indexes,
+        mut free_name: impl FnMut(&Name) -> Result<String>,
+    ) -> Result<Parts> {
         let attach = format!("ALTER TABLE {} ATTACH PARTITION {partition} {bound}", self.parent);
         let Some(subpartitions) = &self.subpartitions else {
-            let (mut statements, identity) = self.leaf(partition, &mut free_name)?;
-            statements.push(attach);
-            statements.extend(identity);
-            return Ok(statements);
+            let (make, identity) = self.leaf(partition, indexes, &mut free_name)?;
+            return Ok(Parts { make, attach, finish: identity.into_iter().collect() });
         };
         // Complete before it is attached: only then does anybody see it.
-        let mut statements = vec![self.create(partition, Some(subpartitions))];
+        let mut make = vec![self.create(partition, Some(subpartitions), indexes)];
         let alter = |column: &String| format!("ALTER TABLE {partition} {column}");
-        statements.extend(self.columns.iter().map(alter));
-        statements.extend(self.privileges(partition));
-        let mut identities = Vec::new();
+        make.extend(self.columns.iter().map(alter));
+        make.extend(self.privileges(partition));
+        let mut finish = Vec::new();
         for remainder in 0..subpartitions.count {
             let leaf = free_name(&wanted.followed_by(&label::remainder_suffix(remainder)))?;
             let leaf = Qualified::new(partition.schema.clone(), leaf);
-            let (made, identity) = self.leaf(&leaf, &mut free_name)?;
-            statements.extend(made);
-            statements.push(format!(
+            let (made, identity) = self.leaf(&leaf, Indexes::ByAttach, &mut free_name)?;
+            make.extend(made);
+            make.push(format!(
                 "ALTER TABLE {partition} ATTACH PARTITION {leaf} FOR VALUES WITH \
                  (modulus {}, remainder {remainder})",
                 subpartitions.count
             ));
-            identities.extend(identity);
+            finish.extend(identity);
         }
-        statements.push(attach);
-        statements.extend(identities);
-        Ok(statements)
+        Ok(Parts { make, attach, finish })
     }
 
     /// The statements that make a table for rows, and the one that is for after it is attached.
     fn leaf(
         &self,
         table: &Qualified,
+        indexes: Indexes,
         free_name: &mut impl FnMut(&Name) -> Result<String>,
     ) -> Result<(Vec<String>, Option<String>)> {
-        let mut statements = vec![self.create(table, None)];
+        let mut statements = vec![self.create(table, None, indexes)];
         let mut name = |suffix: &str| free_name(&Name::new(&table.name, suffix.into()));
         for column in &self.columns {
             statements.push(format!("ALTER TABLE {table} {column}"));
@@ -190,11 +245,12 @@ impl Blueprint {
     }
 
     /// `by`: a partitioned table, which has no storage of its own.
-    fn create(&self, table: &Qualified, by: Option<&Subpartitions>) -> String {
+    fn create(&self, table: &Qualified, by: Option<&Subpartitions>, indexes: Indexes) -> String {
         let unlogged = if self.unlogged && by.is_none() { "UNLOGGED " } else { "" };
         let mut sql = format!(
-            "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY{})",
+            "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL{} EXCLUDING IDENTITY{})",
             self.parent,
+            if indexes == Indexes::ByAttach { " EXCLUDING INDEXES" } else { "" },
             if self.statistics.is_empty() { "" } else { " EXCLUDING STATISTICS" }
         );
         match by {

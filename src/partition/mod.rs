@@ -12,10 +12,10 @@ mod range;
 mod steps;
 mod table;
 
-pub(crate) use api::{check_owner, forget, in_time, managed, needed, owned_job, rows};
-pub(crate) use apply::take;
+pub(crate) use api::{check_owner, drainable, forget, in_time, managed, needed, owned_job, rows};
+pub(crate) use apply::{Outcome, naming, retried, take};
 pub(crate) use range::{
-    Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, remember_make_up,
+    Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, remember_make_up,
 };
 pub(crate) use steps::{Action, Step, Work, lowest};
 pub(crate) use table::{Table, name, taken, tree};

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::blueprint::{Blueprint, Subpartitions};
+use super::blueprint::{Blueprint, Parts, Subpartitions};
 use super::range::Past;
 use super::table::{self, Table};
 use crate::calendar::Name;
@@ -219,6 +219,22 @@ impl<'a> Drafting<'a> {
             blocked,
             ..Step::new(self.table.oid, Action::Create, partition, sql)
         })
+    }
+}
+
+impl Drafting<'_> {
+    /// What makes and attaches a partition that gets rows in between, and its name.
+    pub(super) fn create_to_fill(
+        &mut self,
+        named: Named,
+        bound: &str,
+    ) -> Result<(Qualified, Parts)> {
+        let (schema, given) = (self.table.schema_oid, &mut self.given);
+        let Named { wanted, partition } = named;
+        let parts = self
+            .blueprint
+            .parts_to_fill(&partition, &wanted, bound, |name| free_name(schema, given, name))?;
+        Ok((partition, parts))
     }
 }
 

@@ -5,10 +5,11 @@
 //! query. For RANGE, `indexes[i]` is the partition whose upper bound is `datums[i]`, or -1 for a
 //! hole; one more entry at the end stands for what lies above the last datum.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::{FromDatum, pg_sys};
 
+use crate::error::{Error, Result};
 use crate::partition::RawKey;
 
 /// One end of a range.
@@ -36,6 +37,18 @@ pub(crate) struct RawRange {
     pub(crate) lower: RawEdge,
     /// Exclusive upper bound.
     pub(crate) upper: RawEdge,
+}
+
+/// A key for which there is no partition but the default one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stray {
+    /// What it is; None for a type that no axis reads.
+    pub(crate) raw: Option<RawKey>,
+    /// The type's own output text.
+    pub(crate) literal: String,
+    /// Where the partition before it ends, and where the next one begins.
+    pub(crate) below: Option<RawEdge>,
+    pub(crate) above: Option<RawEdge>,
 }
 
 /// The partitions of one open RANGE-partitioned table, readable by position, lowest range first.
@@ -115,6 +128,51 @@ impl RangeBounds {
             None => RawEdge::MinValue,
         };
         Some(RawRange { oid, lower, upper: self.edge(position) })
+    }
+
+    /// A key by its text, and the hole that it lies in, by the server's own comparison under
+    /// `collation`.
+    pub(crate) fn stray(&self, literal: String, collation: pg_sys::Oid) -> Result<Stray> {
+        let text = CString::new(literal.as_str())
+            .map_err(|error| Error::Query { message: error.to_string() })?;
+        // SAFETY: the text is one that this type's output function has written, and lives through the
+        // call; raw_key gets a value of the type.
+        let (value, raw) = unsafe {
+            let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            pg_sys::getTypeInputInfo(self.key_type, &mut input, &mut parameter);
+            let value =
+                pg_sys::OidInputFunctionCall(input, text.as_ptr().cast_mut(), parameter, -1);
+            (value, raw_key(self.key_type, value, &literal))
+        };
+        let bounds = self.positions().saturating_sub(1);
+        let (mut low, mut high) = (0, bounds);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.is_at_or_below(middle, value, collation) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let below = low.checked_sub(1).map(|below| self.edge(below));
+        let above = (low < bounds).then(|| self.edge(low));
+        Ok(Stray { raw, literal, below, above })
+    }
+
+    /// Whether the bound `datums[index]` is at or below a key.
+    fn is_at_or_below(&self, index: usize, value: pg_sys::Datum, collation: pg_sys::Oid) -> bool {
+        match self.edge(index) {
+            RawEdge::MinValue => true,
+            RawEdge::MaxValue => false,
+            // SAFETY: the type of a partition key has a default B-tree operator class, and the cache
+            // entry lives as long as the process; index < ndatums, and its kind is a value.
+            RawEdge::At { .. } => unsafe {
+                let flags = pg_sys::TYPECACHE_CMP_PROC_FINFO as i32;
+                let entry = pg_sys::lookup_type_cache(self.key_type, flags);
+                let bound = **(*self.bounds).datums.add(index);
+                let compare = &raw mut (*entry).cmp_proc_finfo;
+                (pg_sys::FunctionCall2Coll(compare, collation, bound, value).value() as i32) <= 0
+            },
+        }
     }
 
     fn edge(&self, datum: usize) -> RawEdge {

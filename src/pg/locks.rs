@@ -1,9 +1,9 @@
-//! The lock that keeps a set from being worked on by two.
+//! The lock that keeps a set from being worked on by two, and locks on users' tables.
 //!
-//! A heavyweight lock on (our job table, target) that no SQL command can take, unlike an advisory
-//! lock, so nobody can stall maintenance by guessing a number. It is held by the session across the
-//! transactions of a run and goes with the process: a `running` row whose lock is free was left by
-//! a crash. Visible in pg_locks as locktype `object`.
+//! The first is a heavyweight lock on (our job table, target) that no SQL command can take, unlike an
+//! advisory lock, so nobody can stall maintenance by guessing a number. It is held by the session
+//! across the transactions of a run and goes with the process: a `running` row whose lock is free was
+//! left by a crash. Visible in pg_locks as locktype `object`.
 
 use pgrx::pg_sys;
 
@@ -40,6 +40,26 @@ impl Drop for TargetLock {
             pg_sys::LockRelease(&self.0, MODE, true);
         }
     }
+}
+
+/// How strongly a user's table is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TableLock {
+    /// Keeps writers out.
+    ShareRowExclusive,
+    /// Keeps everybody out.
+    AccessExclusive,
+}
+
+/// Locks a table until the current transaction ends, under the lock_timeout in force. Asks for no
+/// privilege: for locks that a statement of the same transaction is going to take anyway.
+pub(crate) fn hold_table(table: pg_sys::Oid, lock: TableLock) {
+    let mode = match lock {
+        TableLock::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
+        TableLock::AccessExclusive => pg_sys::AccessExclusiveLock,
+    };
+    // SAFETY: locks an OID, whether or not it is a relation (still).
+    unsafe { pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE) }
 }
 
 const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;

@@ -5,9 +5,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CString;
 
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
-use pgrx::pg_sys::PgOid;
+use pgrx::pg_sys::{self, PgOid};
 use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiClient, SpiHeapTupleData, SpiTupleTable};
 
 use crate::error::{Error, Result};
@@ -130,6 +131,37 @@ fn update<'client>(
             client.update(plan, None, values)?
         }
         Sql::Composed(text) => client.update(&text, None, values)?,
+    })
+}
+
+/// Runs a statement that changes something under a snapshot of this instant, also in a transaction that
+/// has had its snapshot for long; gives the number of rows it touched.
+pub(crate) fn change_latest(sql: &str) -> Result<u64> {
+    let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
+    Spi::connect_mut(|_| {
+        // SAFETY: connected to SPI. The snapshot is copied before it is used (src/backend/executor/
+        // spi.c, _SPI_execute_plan, as for the checks of foreign keys in ri_triggers.c).
+        unsafe {
+            let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut());
+            if plan.is_null() {
+                let code = pg_sys::SPI_result;
+                return Err(Error::Query { message: format!("SPI code {code}") });
+            }
+            let code = pg_sys::SPI_execute_snapshot(
+                plan,
+                std::ptr::null_mut(),
+                std::ptr::null(),
+                pg_sys::GetLatestSnapshot(),
+                std::ptr::null_mut(),
+                false,
+                true,
+                0,
+            );
+            match code {
+                code if code < 0 => Err(Error::Query { message: format!("SPI code {code}") }),
+                _ => Ok(pg_sys::SPI_processed),
+            }
+        }
     })
 }
 

@@ -70,6 +70,31 @@ pub(crate) fn sees_the_past() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// What a transaction sees of others, whatever the session's default is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// Each statement sees what has been committed before it.
+    ReadCommitted,
+    /// All statements see the same; one that would change what somebody else has changed since, fails.
+    RepeatableRead,
+}
+
+impl Isolation {
+    /// As SET TRANSACTION does it; before the first snapshot, and until the transaction ends.
+    fn set(self) {
+        let level = match self {
+            Self::ReadCommitted => pg_sys::XACT_READ_COMMITTED,
+            Self::RepeatableRead => pg_sys::XACT_REPEATABLE_READ,
+        };
+        // SAFETY: the variable behind transaction_isolation, which StartTransaction resets
+        // (src/backend/access/transam/xact.c).
+        unsafe {
+            debug_assert!(!pg_sys::FirstSnapshotSet, "too late to choose an isolation level");
+            pg_sys::XactIsoLevel = level as i32;
+        }
+    }
+}
+
 /// How a piece of work gets transactions of its own.
 pub(crate) enum Transactions<'a> {
     /// In a worker: begin, work, commit.
@@ -93,6 +118,19 @@ impl Transactions<'_> {
     /// long it takes.
     pub(crate) fn step<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.begin(|| Ok(()), || settings::pinned(work))
+    }
+
+    /// The same at an isolation level of its own.
+    pub(crate) fn isolated<T>(
+        &self,
+        isolation: Isolation,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let begin = || {
+            isolation.set();
+            Ok(())
+        };
+        self.begin(begin, || settings::pinned(work))
     }
 
     /// The same for what a crash may take back: the commit does not wait for the disk.

@@ -1,9 +1,10 @@
-//! The procedures that do an executor's work while somebody waits: `maintain`, `run_job`.
+//! The procedures that do an executor's work while somebody waits: `maintain`, `run_job`,
+//! `drain_default`.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{errand, run};
+use super::{drain, errand, run};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::TargetLock;
@@ -30,6 +31,14 @@ fn run_job(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), Er
         Ok(job)
     })?;
     Ok(run_all(&procedure, &[job])?)
+}
+
+#[pg_extern(sql = false)]
+fn drain_default(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
+    let procedure = enter(fcinfo, "CALL steward.drain_default()")?;
+    let parent = argument::<Oid>(fcinfo, 0).ok_or(Error::NullArgument { argument: "parent" })?;
+    let job = settings::pinned(|| crate::partition::drainable(parent))?;
+    Ok(drain::drain(&procedure, &job)?)
 }
 
 fn enter(fcinfo: pgrx::pg_sys::FunctionCallInfo, name: &'static str) -> Result<Procedure> {

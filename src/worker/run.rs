@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
-use crate::maintenance::{self, Outcome};
-use crate::partition::{self, Action, Work};
+use crate::maintenance;
+use crate::partition::{self, Action, Outcome, Work};
 use crate::pg::deadline::Deadline;
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::Transactions;
@@ -43,7 +43,7 @@ pub(super) fn run(
         }
         Ok(work)
     });
-    let prepared = prepared.map_err(|error| maintenance::naming(transactions, job.target, error));
+    let prepared = prepared.map_err(|error| partition::naming(transactions, job.target, error));
     if !transactions.in_worker() && prepared.as_ref().is_ok_and(Work::needs_worker) {
         return Err(Error::NeedsWorker);
     }
@@ -133,7 +133,7 @@ fn status(error: Option<&Error>, deadline_passed: bool) -> &'static str {
 
 /// Notes when the job runs next, unless somebody holds its row locked in an open transaction, who
 /// must not pin us for longer than anybody else. The claim has put a worker's job off already.
-fn note_next(
+pub(super) fn note_next(
     transactions: &Transactions<'_>,
     job: &Job,
     next_run_at: i64,
@@ -163,7 +163,8 @@ fn reschedule(
     Ok(())
 }
 
-fn detail(outcome: &Outcome) -> serde_json::Value {
+/// What `job_runs.detail` says of a run.
+pub(super) fn detail(outcome: &Outcome) -> serde_json::Value {
     let failed: Vec<_> = outcome
         .failed
         .iter()

@@ -4,6 +4,9 @@
 //! proves that the lock is held; no test returns early and passes.
 
 mod archive_functions;
+mod drain_default;
+mod drain_default_locks;
+mod drain_default_rows;
 mod errors_arguments;
 mod errors_common;
 mod errors_privileges;

@@ -153,7 +153,8 @@ impl Set {
         Ok(Range { lower: self.edge(&raw.lower)?, upper: self.edge(&raw.upper)? })
     }
 
-    fn edge(&self, raw: &RawEdge) -> Result<Edge> {
+    /// What an edge in the catalog means on the set's axis.
+    pub(super) fn edge(&self, raw: &RawEdge) -> Result<Edge> {
         match raw {
             RawEdge::MinValue => Ok(Edge::MinValue),
             RawEdge::MaxValue => Ok(Edge::MaxValue),

@@ -2,11 +2,12 @@
 //!
 //! `key` says what a partition key's values mean, `plan` decides which ranges are missing, `catalog`
 //! reads the facts, `steps` joins the two, `policy` is what the owner asked for, `ageing` says what is
-//! behind the horizons of retention and tiering.
+//! behind the horizons of retention and tiering, `drain` moves what waits in the default partition.
 
 mod ageing;
 mod api;
 mod catalog;
+mod drain;
 mod encoding;
 mod inspect;
 mod key;
@@ -17,6 +18,8 @@ mod steps;
 
 pub(crate) use ageing::{Fate, Past, Period, Retention, Tiering};
 pub(super) use catalog::check;
+pub(super) use drain::refuse_referenced;
+pub(crate) use drain::{Drained, drain};
 pub(crate) use key::RawKey;
 pub(crate) use owned::OwnedRange;
 pub(crate) use policy::remember_make_up;

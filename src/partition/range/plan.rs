@@ -160,6 +160,38 @@ pub(crate) fn plan(
     Ok(planned)
 }
 
+/// The period that holds a key for which there is no partition, cut at the partitions on both sides.
+///
+/// - `position`: the key's ([`Key::decode`]).
+/// - `below`: where the partition before the key ends, `above`: where the next one begins; exactly, not
+///   by their rounded positions. None where there is none.
+///
+/// None: the key is an infinity, or beyond what the key's type can say; no period holds it.
+#[must_use]
+pub(crate) fn period_at(
+    policy: &Policy,
+    zone: &dyn Zone,
+    position: i128,
+    below: Option<Edge>,
+    above: Option<Edge>,
+) -> Option<Range> {
+    let zone = policy.key.calendar(zone);
+    let (first, last) = policy.key.limits();
+    if !(first..=last).contains(&position) {
+        return None;
+    }
+    let edge = |at| match policy.key.encode(zone, at) {
+        Some(literal) => Edge::At { at, literal },
+        None => Edge::MaxValue,
+    };
+    let floor = policy.width.floor(zone, position).max(first);
+    let next = policy.width.next(zone, position);
+    Some(Range {
+        lower: below.filter(|edge| edge.position() >= floor).unwrap_or_else(|| edge(floor)),
+        upper: above.filter(|edge| edge.position() <= next).unwrap_or_else(|| edge(next)),
+    })
+}
+
 /// One pass over the axis.
 struct Walk<'a> {
     policy: &'a Policy,

@@ -136,7 +136,8 @@ impl<'a> RangeDrafting<'a> {
     }
 
     fn steps(mut self, planned: &[Planned], wants_default: bool) -> Result<Vec<Step>> {
-        let wanted = planned.iter().map(|new| self.wanted_name(new)).collect();
+        let wanted =
+            planned.iter().map(|new| wanted_name(self.set, new.lower.position())).collect();
         let names = self.drafting.names(wanted)?;
         let mut steps = Vec::with_capacity(planned.len() + 1);
         for (new, named) in planned.iter().zip(names) {
@@ -148,26 +149,8 @@ impl<'a> RangeDrafting<'a> {
         Ok(steps)
     }
 
-    fn wanted_name(&self, new: &Planned) -> Name {
-        let Policy { key, width, .. } = &self.set.policy;
-        let parent = &self.set.parent.table.name.name;
-        let lower = new.lower.position();
-        let calendar = key.calendar(&self.set.zone);
-        let value = match Set::name_kind(key) {
-            NameKind::Time => NameValue::Time(calendar.wall(lower)),
-            NameKind::Number | NameKind::Remainder => NameValue::Number(lower),
-        };
-        match (&self.set.name_format, width) {
-            (Some(format), _) => format.render(parent, value),
-            (None, Width::Time(period)) => {
-                Name::new(parent, label::time_suffix(*period, calendar, lower))
-            }
-            (None, Width::Number(_)) => Name::new(parent, label::number_suffix(lower)),
-        }
-    }
-
     fn create_range(&mut self, new: &Planned, named: Named) -> Result<Step> {
-        let bound = format!("FOR VALUES FROM ({}) TO ({})", sql(&new.lower), sql(&new.upper));
+        let bound = bound(&new.lower, &new.upper);
         let blocked = self.blocked(new, &named.partition)?;
         let reason = new.reason.to_string();
         let step = self.drafting.create(named, &bound, reason, blocked)?;
@@ -208,11 +191,35 @@ impl<'a> RangeDrafting<'a> {
             )
         })?;
         Ok((rows > 0).then(|| Error::RowsInDefault {
+            parent: self.set.parent.display(),
             default_partition: default.to_string(),
             partition: partition.to_string(),
             rows,
         }))
     }
+}
+
+/// What the partition that begins there is to be called.
+pub(super) fn wanted_name(set: &Set, lower: i128) -> Name {
+    let Policy { key, width, .. } = &set.policy;
+    let parent = &set.parent.table.name.name;
+    let calendar = key.calendar(&set.zone);
+    let value = match Set::name_kind(key) {
+        NameKind::Time => NameValue::Time(calendar.wall(lower)),
+        NameKind::Number | NameKind::Remainder => NameValue::Number(lower),
+    };
+    match (&set.name_format, width) {
+        (Some(format), _) => format.render(parent, value),
+        (None, Width::Time(period)) => {
+            Name::new(parent, label::time_suffix(*period, calendar, lower))
+        }
+        (None, Width::Number(_)) => Name::new(parent, label::number_suffix(lower)),
+    }
+}
+
+/// A range as ATTACH PARTITION wants it.
+pub(super) fn bound(lower: &Edge, upper: &Edge) -> String {
+    format!("FOR VALUES FROM ({}) TO ({})", sql(lower), sql(upper))
 }
 
 /// A bound's edge as SQL.

@@ -5,6 +5,8 @@ use crate::partition::range::encoding::Encoding;
 use crate::partition::range::key::KeyType;
 use proptest::prelude::*;
 
+mod waiting;
+
 fn policy(width: Width, premake: u32) -> Policy {
     let key_type = match width {
         Width::Time(_) => KeyType::Timestamptz,
