@@ -31,13 +31,13 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
          WHERE t.isleaf) AS default_rows_estimate,
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
        p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
-       p.subpartition_by, p.subpartitions
+       p.subpartition_by, p.subpartitions, p.origin
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
                s.partitions, s.covered_from, s.covered_until, s.holes, r.start_at, r.key_encoding,
                r.name_format, s.default_partition, r.template,
                coalesce(a.attname::text, r.subpartition_by) AS subpartition_by,
                CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
-                   AS subpartitions
+                   AS subpartitions, r.origin
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
           -- The column by its name of today; after a dump and restore, by the one that was written down.
@@ -48,7 +48,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
                NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format,
-               NULL, h.template, NULL, NULL
+               NULL, h.template, NULL, NULL, NULL
           FROM steward.hash_policy h) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
   LEFT JOIN steward.jobs j ON j.target = p.parent
@@ -78,6 +78,7 @@ COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are 
 COMMENT ON COLUMN steward.partition_sets.default_partition IS 'The default partition there is; NULL: none.';
 COMMENT ON COLUMN steward.partition_sets.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
 COMMENT ON COLUMN steward.partition_sets.subpartitions IS 'Over how many.';
+COMMENT ON COLUMN steward.partition_sets.origin IS 'A boundary that periods are counted from; NULL: they lie on the calendar, or on multiples.';
 COMMENT ON COLUMN steward.partition_sets.template IS 'The table that gives what a parent cannot; a number: it has been dropped.';
 
 CREATE VIEW steward.partitions WITH (security_barrier) AS

@@ -30,6 +30,7 @@ extension_sql_file!("../sql/jobs.sql", name = "jobs", requires = ["schema"]);
 extension_sql_file!("../sql/range.sql", name = "range", requires = ["jobs"]);
 extension_sql_file!("../sql/hash.sql", name = "hash", requires = ["jobs"]);
 extension_sql_file!("../sql/partition.sql", name = "partition", requires = ["range", "hash"]);
+extension_sql_file!("../sql/import.sql", name = "import", requires = ["partition"]);
 extension_sql_file!("../sql/replication.sql", name = "replication", requires = ["schema"]);
 extension_sql_file!("../sql/status.sql", name = "status", requires = ["partition"], finalize);
 

@@ -25,6 +25,7 @@ fn manage_range(
     template: Option<Oid>,
     subpartition_by: Option<&str>,
     subpartitions: Option<i32>,
+    origin: Option<&str>,
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -60,6 +61,7 @@ fn manage_range(
         template: chosen_template(&parent.table, template)?,
         subpartition_by: chosen_column(subpartition_by),
         subpartitions,
+        origin: origin.map(str::to_owned),
     };
     Ok(rows(adopt(parent, request, Start::Given)?))
 }
@@ -78,6 +80,7 @@ fn alter_range(
     template: Option<Oid>,
     subpartition_by: Option<&str>,
     subpartitions: Option<i32>,
+    origin: Option<&str>,
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -122,6 +125,7 @@ fn alter_range(
             Some("") => subpartitions,
             _ => subpartitions.or(kept.subpartitions),
         },
+        origin: or(origin, kept.origin),
     };
     let start = match start_at {
         Some(_) => Start::Given,
@@ -156,6 +160,7 @@ fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>
     }
     let mut set = policy::interpret(parent, &request)?;
     request.settle_start(&set);
+    request.settle_origin(&set)?;
     request.time_zone = set.zone.name();
     set.policy.make_up_from = match start {
         Start::Given => set.policy.start,

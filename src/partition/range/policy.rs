@@ -7,7 +7,7 @@ use super::encoding::Encoding;
 use super::key::{Axis, Key, KeyError, KeyType, Width};
 use super::plan::Policy;
 use crate::calendar::label::NameKind;
-use crate::calendar::{NameFormat, Period, Zone};
+use crate::calendar::{NameFormat, Origin, Period, Zone};
 use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
 use crate::pg::time_zone::ServerZone;
@@ -26,6 +26,7 @@ pub(super) struct Request {
     pub(super) template: Option<Oid>,
     pub(super) subpartition_by: Option<String>,
     pub(super) subpartitions: Option<i32>,
+    pub(super) origin: Option<String>,
 }
 
 const MAX_PREMAKE: i32 = 10_000;
@@ -54,6 +55,10 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
     let key = Key::new(key_type, encoding).map_err(|error| refused("key_encoding", error))?;
     let zone = ServerZone::named(&request.time_zone)?;
     let width = width(&key, &request.partition_interval, &invalid)?;
+    let width = match &request.origin {
+        Some(text) => counted_from(width, &key, &zone, text, &invalid)?,
+        None => width,
+    };
     key.check_width(&width).map_err(|error| refused("partition_interval", error))?;
     if !(1..=MAX_PREMAKE).contains(&request.premake) {
         return Err(invalid(
@@ -74,8 +79,11 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
             };
             invalid("name_format", error.to_string(), example)
         })?;
-    let start =
-        request.start_at.as_deref().map(|text| start(&key, &zone, text, &invalid)).transpose()?;
+    let start = request
+        .start_at
+        .as_deref()
+        .map(|text| position(&key, &zone, "start_at", text, &invalid))
+        .transpose()?;
     let subpartitions = subpartitions(request, &invalid)?;
     let policy = Policy {
         key,
@@ -187,11 +195,39 @@ fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
     Ok(Width::Time(period))
 }
 
-/// `start_at` as a position on the axis.
-fn start(key: &Key, zone: &ServerZone, text: &str, invalid: &Invalid<'_>) -> Result<i128> {
-    const ARGUMENT: &str = "start_at";
+/// A width whose ranges are counted from an origin.
+fn counted_from(
+    width: Width,
+    key: &Key,
+    zone: &ServerZone,
+    text: &str,
+    invalid: &Invalid<'_>,
+) -> Result<Width> {
+    const ARGUMENT: &str = "origin";
+    let boundary = position(key, zone, ARGUMENT, text, invalid)?;
+    match width {
+        Width::Number(width) | Width::NumberFrom { width, .. } => {
+            Ok(Width::NumberFrom { width, origin: boundary })
+        }
+        Width::Time(period) | Width::TimeFrom(period, _) => {
+            let wall = key.calendar(zone).wall(boundary);
+            let origin = Origin::new(period, wall)
+                .map_err(|error| invalid(ARGUMENT, format!("\"{text}\": {error}"), error.hint()))?;
+            Ok(Width::TimeFrom(period, origin))
+        }
+    }
+}
+
+/// `start_at` or `origin` as a position on the axis.
+fn position(
+    key: &Key,
+    zone: &ServerZone,
+    argument: &'static str,
+    text: &str,
+    invalid: &Invalid<'_>,
+) -> Result<i128> {
     let bad = |kind: &str, example: &str| {
-        invalid(ARGUMENT, format!("\"{text}\" is not {kind}"), &format!("For example '{example}'."))
+        invalid(argument, format!("\"{text}\" is not {kind}"), &format!("For example '{example}'."))
     };
     if key.axis() == Axis::Number {
         return text.trim().parse().map_err(|_| bad("a whole number", "0"));
@@ -210,6 +246,29 @@ fn start(key: &Key, zone: &ServerZone, text: &str, invalid: &Invalid<'_>) -> Res
 }
 
 impl Request {
+    /// Writes `origin` out in full, as the wall clock shows it: in another zone it is that zone's wall
+    /// clock that periods are counted on.
+    pub(super) fn settle_origin(&mut self, set: &Set) -> Result<()> {
+        let Some(text) = &self.origin else { return Ok(()) };
+        let key = &set.policy.key;
+        if key.axis() == Axis::Number {
+            return Ok(());
+        }
+        let relation = set.parent.display();
+        let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {
+            relation: relation.clone(),
+            argument,
+            problem,
+            hint: hint.to_owned(),
+        };
+        let boundary = position(key, &set.zone, "origin", text, &invalid)?;
+        let wall = key.calendar(&set.zone).wall(boundary);
+        if let Ok(plain) = Key::new(KeyType::Timestamp, Encoding::Plain) {
+            self.origin = plain.encode(&set.zone, wall).or(self.origin.take());
+        }
+        Ok(())
+    }
+
     /// Writes `start_at` out in full, so that 'today' stays the day it was.
     pub(super) fn settle_start(&mut self, set: &Set) {
         let Some(position) = set.policy.start else { return };
@@ -240,8 +299,8 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
             "INSERT INTO steward.range_policy AS p
                     (parent, partition_interval, premake, time_zone, start_at, key_encoding,
                      name_format, default_partition, template, subpartition_by, subpartitions,
-                     subpartition_of, subpartition_key)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $1::pg_catalog.oid,
+                     origin, subpartition_of, subpartition_key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $1::pg_catalog.oid,
                      (SELECT a.attnum FROM pg_catalog.pg_attribute a
                        WHERE a.attrelid = $1 AND a.attname = $10 AND NOT a.attisdropped))
              ON CONFLICT (parent) DO UPDATE
@@ -250,7 +309,7 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
                     key_encoding = excluded.key_encoding, name_format = excluded.name_format,
                     default_partition = excluded.default_partition, template = excluded.template,
                     subpartition_by = excluded.subpartition_by,
-                    subpartitions = excluded.subpartitions,
+                    subpartitions = excluded.subpartitions, origin = excluded.origin,
                     subpartition_of = excluded.subpartition_of,
                     subpartition_key = excluded.subpartition_key",
             &[
@@ -265,6 +324,7 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
                 request.template.into(),
                 request.subpartition_by.as_deref().into(),
                 request.subpartitions.into(),
+                request.origin.as_deref().into(),
             ],
         )
         .map(|_| ())
@@ -278,7 +338,7 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
             "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
                     p.name_format, p.default_partition, p.template::pg_catalog.oid,
                     coalesce(a.attname::pg_catalog.text, p.subpartition_by), p.subpartitions,
-                    p.make_up_from
+                    p.make_up_from, p.origin
                FROM steward.range_policy p
                LEFT JOIN pg_catalog.pg_attribute a
                  ON a.attrelid = p.parent AND a.attnum = p.subpartition_key AND NOT a.attisdropped
@@ -297,6 +357,7 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                     template: row.optional(8)?,
                     subpartition_by: row.optional(9)?,
                     subpartitions: row.optional(10)?,
+                    origin: row.optional(12)?,
                 };
                 let make_up_from = row
                     .optional::<AnyNumeric>(11)?
