@@ -143,41 +143,50 @@ DECLARE
                          + extract(second FROM partition_interval);
     of_caller text := pg_catalog.current_setting('TimeZone');
     candidate text;
+    fitting   text[];
+    futures   bigint;
 BEGIN
     -- pg_partman adds days and months on the wall clock of a session, but hours and less to the instant:
     -- where the clocks of a zone are changed by no multiple of that, only UTC goes on as it would.
     IF seconds > 0 THEN
-        RETURN CASE WHEN pg_catalog.bool_and((o.shift - o.first_shift) % seconds = 0) THEN of_caller ELSE 'UTC' END
-          FROM (SELECT z.shift, pg_catalog.first_value(z.shift) OVER ()
-                  FROM pg_catalog.generate_series(0, 24) n
-                 CROSS JOIN LATERAL (SELECT pg_catalog.now() + n * interval '30 days') t (at)
-                 CROSS JOIN LATERAL (SELECT extract(epoch FROM (t.at AT TIME ZONE of_caller)
-                                                               - (t.at AT TIME ZONE 'UTC'))) z (shift)
-               ) o (shift, first_shift);
+        RETURN (SELECT CASE WHEN pg_catalog.bool_and((o.shift - o.first_shift) % seconds = 0)
+                            THEN of_caller ELSE 'UTC' END
+                  FROM (SELECT z.shift, pg_catalog.first_value(z.shift) OVER ()
+                          FROM pg_catalog.generate_series(0, 24) n
+                         CROSS JOIN LATERAL (SELECT pg_catalog.now() + n * interval '30 days') t (at)
+                         CROSS JOIN LATERAL (SELECT extract(epoch FROM (t.at AT TIME ZONE of_caller)
+                                                                       - (t.at AT TIME ZONE 'UTC'))) z (shift)
+                       ) o (shift, first_shift));
     END IF;
     FOR candidate IN
         SELECT z.name
-          FROM (VALUES (1, of_caller), (2, (SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name = 'TimeZone')),
-                       (3, 'UTC')) z (turn, name)
-         ORDER BY z.turn
+          FROM (SELECT 1, of_caller
+                UNION ALL SELECT 2, s.reset_val FROM pg_catalog.pg_settings s WHERE s.name = 'TimeZone'
+                UNION ALL SELECT 3, pg_catalog.split_part(c.setting, '=', 2)
+                            FROM pg_catalog.pg_db_role_setting r
+                           CROSS JOIN LATERAL pg_catalog.unnest(r.setconfig) c (setting)
+                           WHERE c.setting ~* '^timezone='
+                UNION ALL SELECT 4, 'UTC') z (turn, name)
+         ORDER BY z.turn, z.name
     LOOP
         IF (SELECT coalesce(pg_catalog.bool_and((b AT TIME ZONE candidate)::time = time '00:00'), true)
               FROM pg_catalog.unnest(boundaries) b) THEN
             RETURN candidate;
         END IF;
     END LOOP;
-    RETURN coalesce(
-        (SELECT z.name
-           FROM pg_catalog.pg_timezone_names z
-          WHERE z.name ~ '^(Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)/'
-            AND (boundaries[1] AT TIME ZONE z.name)::time = time '00:00'
-            AND (SELECT pg_catalog.bool_and((b AT TIME ZONE z.name)::time = time '00:00')
-                   FROM pg_catalog.unnest(boundaries) b)
-          ORDER BY z.name LIMIT 1), of_caller);
+    -- Any that fits will do, as long as all that fit will have their midnights at the same times.
+    SELECT pg_catalog.array_agg(z.name ORDER BY z.name), pg_catalog.count(DISTINCT z.ahead) INTO fitting, futures
+      FROM (SELECT n.name, ARRAY(SELECT (pg_catalog.now() + d * interval '10 days') AT TIME ZONE n.name
+                                   FROM pg_catalog.generate_series(1, 73) d) AS ahead
+              FROM pg_catalog.pg_timezone_names n
+             WHERE n.name ~ '^(Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)/'
+               AND (SELECT pg_catalog.bool_and((b AT TIME ZONE n.name)::time = time '00:00')
+                      FROM pg_catalog.unnest(boundaries) b)) z;
+    RETURN CASE futures WHEN 0 THEN of_caller WHEN 1 THEN fitting[1] END;
 END
 $$;
 COMMENT ON FUNCTION steward.pg_partman_time_zone IS
-'In which zone''s midnights the boundaries of a set lie: the caller''s TimeZone if it is that, else the one that new sessions of the caller have, else UTC, else the first that fits by name; the caller''s, too, if none does. For hours and less: the caller''s, unless its changes of the clock would shift the boundaries; then UTC.';
+'In which zone''s midnights all boundaries of a set lie: the caller''s TimeZone if it is that; else the one that new sessions of the caller have, one that is set for a role or database, or UTC; else any, if those that fit agree on the next two years; NULL: they do not. The caller''s if none fits at all. For hours and less: the caller''s, unless its changes of the clock would shift the boundaries; then UTC.';
 
 CREATE FUNCTION steward.pg_partman_refusal(parent regclass, config jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -236,24 +245,18 @@ $$;
 COMMENT ON FUNCTION steward.pg_partman_refusal IS
 'Why a set of pg_partman is not taken over; NULL: it can be.';
 
-CREATE FUNCTION steward.pg_partman_leftovers(parent regclass, config jsonb) RETURNS SETOF text
+CREATE FUNCTION steward.pg_partman_leftovers(parent regclass, config jsonb, by_id boolean) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     owner name := (SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c WHERE c.oid = $1);
-    by_id boolean := (SELECT p.partattrs[0] = a.attnum
-                        FROM pg_catalog.pg_partitioned_table p
-                        JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid
-                       WHERE p.partrelid = $1 AND a.attname = config ->> 'control'
-                         AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype))
-                     AND coalesce(config ->> 'epoch', 'none') = 'none';
     sub jsonb := nullif(config -> 'sub', 'null');
 BEGIN
     RETURN QUERY SELECT l.line FROM (VALUES
         (sub IS NOT NULL,
          pg_catalog.format('sub-partitioning by %s, every %s: a new period is one table; hash is what pg_steward '
                            'can spread it by, see subpartition_by', sub ->> 'sub_control', sub ->> 'sub_partition_interval')),
-        (NOT coalesce(by_id, false) AND config ->> 'infinite_time_partitions' = 'false',
+        (NOT by_id AND config ->> 'infinite_time_partitions' = 'false',
          'infinite_time_partitions = off: a set by time always follows the clock, new rows or not'),
         (config ->> 'ignore_default_data' = 'false',
          'ignore_default_data = off: rows in the default partition never make partitions'),
@@ -291,25 +294,33 @@ COMMENT ON FUNCTION steward.pg_partman_leftovers IS
 'What pg_partman does for a set that pg_steward does not, or does otherwise, and why; a row for each.';
 
 CREATE FUNCTION steward.pg_partman_calendar(
-    parent regclass, config jsonb, key_encoding text, by_id boolean, OUT time_zone text, OUT origin text
+    parent regclass, config jsonb, key_encoding text, by_id boolean, OUT time_zone text, OUT origin text,
+    OUT start_at text
 ) RETURNS record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     every     interval;
     width     numeric;
+    first_id  numeric;
     last_id   numeric;
+    has_rows  boolean;
     is_wall   boolean;
     edges     timestamptz[];
 BEGIN
     IF by_id THEN
         width := (config ->> 'partition_interval')::numeric;
-        SELECT pg_catalog.max((pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
-                                                       ' TO \(''?(-?[0-9]+)''?\)$'))[1]::numeric)
-          INTO last_id
-          FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = $1;
+        SELECT pg_catalog.min(b.edge[1]::numeric), pg_catalog.max(b.edge[2]::numeric) INTO first_id, last_id
+          FROM (SELECT pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+                                               '^FOR VALUES FROM \(''?(-?[0-9]+)''?\) TO \(''?(-?[0-9]+)''?\)$')
+                  FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+                 WHERE i.inhparent = $1) b (edge);
         origin := CASE WHEN last_id % width <> 0 THEN last_id::text END;
+        -- An empty set begins where pg_partman began it, not at 0.
+        EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s r WHERE r.tableoid <> %s)', $1::text,
+                                  (SELECT p.partdefid::text FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid = $1))
+           INTO has_rows;
+        start_at := CASE WHEN NOT has_rows THEN first_id::text END;
         RETURN;
     END IF;
     every := (config ->> 'partition_interval')::interval;
@@ -327,7 +338,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION steward.pg_partman_calendar IS
-'The time_zone and the origin with which manage_range() goes on where the bounds of a set of pg_partman end; NULL: none is needed.';
+'The time_zone, origin and start_at with which manage_range() goes on where the bounds of a set of pg_partman end; NULL: none is needed, and for time_zone that it cannot be told.';
 
 CREATE FUNCTION steward.pg_partman_template(
     parent regclass, config jsonb, OUT template regclass, OUT problem text
@@ -380,6 +391,7 @@ DECLARE
     by_id    boolean;
     problem  text;
     said     text;
+    start    text;
     blocked  bigint;
     rest     regclass;
     job      bigint;
@@ -414,13 +426,18 @@ BEGIN
                                      WHEN config ->> 'epoch' <> 'none' THEN 'epoch_' || (config ->> 'epoch') END;
                 by_id := key_encoding IS NULL
                          AND key_type NOT IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype);
-                SELECT c.time_zone, c.origin INTO time_zone, origin
+                SELECT c.time_zone, c.origin, c.start_at INTO time_zone, origin, start
                   FROM steward.pg_partman_calendar(found.parent, config, key_encoding, by_id) c;
+                IF time_zone IS NULL AND NOT by_id THEN
+                    RAISE EXCEPTION 'its bounds are not midnights of your TimeZone, %, but of several others',
+                        pg_catalog.current_setting('TimeZone')
+                        USING HINT = 'SET TimeZone to the one in which pg_partman works, and call import_pg_partman() again.';
+                END IF;
                 name_format := CASE WHEN by_id THEN '{parent}_p{lower}'
                                     ELSE steward.pg_partman_name_format(config ->> 'datetime_string') END;
                 SELECT t.template, t.problem INTO template, problem
                   FROM steward.pg_partman_template(found.parent, config) t;
-                not_taken_over := ARRAY(SELECT l FROM steward.pg_partman_leftovers(found.parent, config) l);
+                not_taken_over := ARRAY(SELECT l FROM steward.pg_partman_leftovers(found.parent, config, by_id) l);
                 IF problem IS NOT NULL THEN
                     not_taken_over := not_taken_over || problem;
                 END IF;
@@ -433,7 +450,7 @@ BEGIN
                        pg_catalog.count(*) FILTER (WHERE s.reason LIKE 'blocked:%')
                   INTO created, blocked
                   FROM steward.manage_range(found.parent, partition_interval => config ->> 'partition_interval',
-                                            premake => (config ->> 'premake')::integer, time_zone => time_zone,
+                                            premake => (config ->> 'premake')::integer, time_zone => time_zone, start_at => start,
                                             key_encoding => key_encoding, name_format => name_format,
                                             template => template, origin => origin) s;
                 status := 'imported';
