@@ -381,7 +381,7 @@ CREATE FUNCTION steward.import_pg_partman(
     OUT retention text, OUT retention_action text, OUT retention_schema name,
     OUT created bigint, OUT not_taken_over text[], OUT hint text
 ) RETURNS SETOF record
-LANGUAGE plpgsql VOLATILE ROWS 100 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE ROWS 100 SET search_path = pg_catalog, pg_temp SET lock_timeout = 0
 AS $$
 DECLARE
     found    record;
@@ -400,6 +400,10 @@ BEGIN
         RAISE EXCEPTION 'cannot execute import_pg_partman() on a standby'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call it on the primary.';
     END IF;
+    -- Showing a bound takes ACCESS SHARE on its partition, which is not waited for in vain either. Taken
+    -- back at the end, since the function sets it.
+    PERFORM pg_catalog.set_config('lock_timeout',
+                                  coalesce(pg_catalog.current_setting('pg_steward.lock_timeout', true), '2s'), true);
     FOR found IN SELECT s.* FROM steward.pg_partman_sets() s LOOP
         config := found.config;
         parent := found.parent;
@@ -459,14 +463,19 @@ BEGIN
                     PERFORM steward.pause_job(job);
                 END IF;
             END IF;
-        EXCEPTION WHEN OTHERS THEN
-            GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-            hint := nullif(hint, '');
-            status := 'skipped';
-            created := 0;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                status := 'skipped';
+                reason := 'somebody has it, or one of its partitions, locked';
+                hint := 'Call import_pg_partman() again.';
+            WHEN OTHERS THEN
+                GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+                status := 'skipped';
+                hint := nullif(hint, '');
         END;
 
         IF status = 'skipped' THEN
+            created := 0;
             not_taken_over := '{}';
             time_zone := NULL; key_encoding := NULL; origin := NULL; name_format := NULL; template := NULL;
             RETURN NEXT;

@@ -10,6 +10,7 @@ mod errors_relations;
 mod errors_transactions;
 mod harness;
 mod hash_sets;
+mod import_pg_partman;
 mod install;
 mod preload;
 mod range_access;

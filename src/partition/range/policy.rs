@@ -59,7 +59,10 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         Some(text) => counted_from(width, &key, &zone, text, &invalid)?,
         None => width,
     };
-    key.check_width(&width).map_err(|error| refused("partition_interval", error))?;
+    key.check_width(&width).map_err(|error| match error {
+        KeyError::MidnightNeeded => refused("origin", error),
+        _ => refused("partition_interval", error),
+    })?;
     if !(1..=MAX_PREMAKE).contains(&request.premake) {
         return Err(invalid(
             "premake",
