@@ -85,7 +85,7 @@ CREATE FUNCTION steward.alter_range(
 LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_range_wrapper';
 COMMENT ON FUNCTION steward.alter_range IS
-'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format, subpartition_by and origin, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists. Errors: 42704 not managed, and those of manage_range().';
+'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format, subpartition_by and origin, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists; a new interval forgets the origin, unless one is given along. Errors: 42704 not managed, and those of manage_range().';
 
 CREATE FUNCTION steward.range_partitions(
     parent regclass, at timestamptz,

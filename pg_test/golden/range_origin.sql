@@ -30,6 +30,12 @@ SELECT count(*) FROM steward.alter_range('t', time_zone => 'Asia/Tokyo');
 SELECT origin FROM steward.partition_sets;
 SELECT count(*) FROM steward.alter_range('t', origin => '');
 SELECT coalesce(origin, 'none') FROM steward.partition_sets;
+-- It goes with the interval.
+SELECT count(*) FROM steward.alter_range('t', '1 week', origin => '2025-01-01');
+SELECT count(*) FROM steward.alter_range('t', '1 week', premake => 3);
+SELECT origin FROM steward.partition_sets;
+SELECT count(*) FROM steward.alter_range('t', '1 month');
+SELECT coalesce(origin, 'none') FROM steward.partition_sets;
 -- Integers and dates.
 CREATE TABLE n (id bigint NOT NULL) PARTITION BY RANGE (id);
 SELECT partition FROM steward.manage_range('n', '1000', premake => 1, origin => '7');

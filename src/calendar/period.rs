@@ -166,15 +166,19 @@ impl Period {
     /// [`Period::floor`] where periods are counted from an origin.
     #[must_use]
     pub(crate) fn floor_from(&self, origin: Origin, zone: &dyn Zone, t: Micros) -> Micros {
-        let by = origin.delay;
-        self.grid(origin).floor(&Delayed { zone, by }, t - by) + by
+        match origin.delay {
+            0 => self.grid(origin).floor(zone, t),
+            by => self.grid(origin).floor(&Delayed { zone, by }, t - by) + by,
+        }
     }
 
     /// [`Period::next`] where periods are counted from an origin.
     #[must_use]
     pub(crate) fn next_from(&self, origin: Origin, zone: &dyn Zone, t: Micros) -> Micros {
-        let by = origin.delay;
-        self.grid(origin).next(&Delayed { zone, by }, t - by) + by
+        match origin.delay {
+            0 => self.grid(origin).next(zone, t),
+            by => self.grid(origin).next(&Delayed { zone, by }, t - by) + by,
+        }
     }
 
     fn grid(&self, origin: Origin) -> Grid {

@@ -104,6 +104,10 @@ fn alter_range(
         Some(text) => Some(text.to_owned()),
         None => kept,
     };
+    // Weeks from a Wednesday on say nothing about where months should begin.
+    let same_interval =
+        partition_interval.is_none_or(|text| text.trim() == kept.partition_interval);
+    let kept_origin = kept.origin.filter(|_| same_interval);
     let request = Request {
         partition_interval: partition_interval
             .map_or(kept.partition_interval, |text| text.trim().to_owned()),
@@ -125,7 +129,7 @@ fn alter_range(
             Some("") => subpartitions,
             _ => subpartitions.or(kept.subpartitions),
         },
-        origin: or(origin, kept.origin),
+        origin: or(origin, kept_origin),
     };
     let start = match start_at {
         Some(_) => Start::Given,
