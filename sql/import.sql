@@ -123,7 +123,10 @@ AS $$
                                              ELSE date '2000-01-01' END) % i.days = 0
                ELSE extract(epoch FROM w.wall - timestamp '2000-01-01') % i.seconds = 0
            END THEN NULL ELSE w.wall::text END
-      FROM (SELECT boundary AT TIME ZONE time_zone) w (wall),
+      -- Where the clocks go forward at midnight the day begins later; midnight is meant.
+      FROM (SELECT CASE WHEN pg_catalog.date_trunc('day', l.wall) AT TIME ZONE time_zone = boundary
+                        THEN pg_catalog.date_trunc('day', l.wall) ELSE l.wall END
+              FROM (SELECT boundary AT TIME ZONE time_zone) l (wall)) w (wall),
            (SELECT (12 * extract(year FROM partition_interval) + extract(month FROM partition_interval))::integer,
                    extract(day FROM partition_interval)::integer,
                    nullif(3600 * extract(hour FROM partition_interval)
@@ -165,11 +168,15 @@ BEGIN
                 UNION ALL SELECT 3, pg_catalog.split_part(c.setting, '=', 2)
                             FROM pg_catalog.pg_db_role_setting r
                            CROSS JOIN LATERAL pg_catalog.unnest(r.setconfig) c (setting)
+                            JOIN pg_catalog.pg_database d
+                              ON r.setdatabase IN (0, d.oid) AND d.datname = pg_catalog.current_database()
                            WHERE c.setting ~* '^timezone='
                 UNION ALL SELECT 4, 'UTC') z (turn, name)
          ORDER BY z.turn, z.name
     LOOP
-        IF (SELECT coalesce(pg_catalog.bool_and((b AT TIME ZONE candidate)::time = time '00:00'), true)
+        -- Not its time of day: where the clocks go forward at midnight that is another one.
+        IF (SELECT coalesce(pg_catalog.bool_and(
+                       pg_catalog.date_trunc('day', b AT TIME ZONE candidate) AT TIME ZONE candidate = b), true)
               FROM pg_catalog.unnest(boundaries) b) THEN
             RETURN candidate;
         END IF;
@@ -180,7 +187,9 @@ BEGIN
                                    FROM pg_catalog.generate_series(1, 73) d) AS ahead
               FROM pg_catalog.pg_timezone_names n
              WHERE n.name ~ '^(Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)/'
-               AND (SELECT pg_catalog.bool_and((b AT TIME ZONE n.name)::time = time '00:00')
+               AND pg_catalog.date_trunc('day', boundaries[1] AT TIME ZONE n.name) AT TIME ZONE n.name = boundaries[1]
+               AND (SELECT pg_catalog.bool_and(
+                               pg_catalog.date_trunc('day', b AT TIME ZONE n.name) AT TIME ZONE n.name = b)
                       FROM pg_catalog.unnest(boundaries) b)) z;
     RETURN CASE futures WHEN 0 THEN of_caller WHEN 1 THEN fitting[1] END;
 END
@@ -456,8 +465,8 @@ BEGIN
                         || pg_catalog.format('datetime_string = %s: name_format has no such names', config ->> 'datetime_string');
                 END IF;
 
-                SELECT pg_catalog.count(*) FILTER (WHERE s.reason NOT LIKE 'blocked:%'),
-                       pg_catalog.count(*) FILTER (WHERE s.reason LIKE 'blocked:%')
+                SELECT pg_catalog.count(*) FILTER (WHERE s.reason NOT LIKE '%; blocked:%'),
+                       pg_catalog.count(*) FILTER (WHERE s.reason LIKE '%; blocked:%')
                   INTO created, blocked
                   FROM steward.manage_range(found.parent, partition_interval => config ->> 'partition_interval',
                                             premake => (config ->> 'premake')::integer, time_zone => time_zone, start_at => start,
@@ -535,4 +544,4 @@ COMMENT ON FUNCTION steward.import_pg_partman IS
  created: how many partitions were created.
  not_taken_over: settings that pg_steward does not have or does otherwise, each with the reason.
 Locks, held until the caller commits: those of manage_range() on each set.
-Errors: 42704 no pg_partman in this database, 0A000 a version that is not known, 42501 no right to read part_config, 55000 on a standby. What goes wrong with one set is its reason, and stops no other.';
+Errors: 42704 no pg_partman in this database, 0A000 a version that is not known, 42501 no right to read part_config and part_config_sub, 55000 on a standby. What goes wrong with one set is its reason, and stops no other.';

@@ -11,6 +11,8 @@ mod errors_transactions;
 mod harness;
 mod hash_sets;
 mod import_pg_partman;
+mod import_pg_partman_goes_on;
+mod import_support;
 mod install;
 mod preload;
 mod range_access;
