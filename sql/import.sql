@@ -278,10 +278,8 @@ BEGIN
          'inherit_privileges = on: privileges stay on the parent; those of the template are given'),
         (config ->> 'retention' IS NOT NULL AND config ->> 'retention_keep_index' = 'false',
          'retention_keep_index = off: a detached partition keeps its indexes'),
-        (config ->> 'retention' IS NOT NULL AND config ->> 'retention_keep_publication' = 'false'
-         AND EXISTS (SELECT FROM pg_catalog.pg_publication_rel r
-                       JOIN pg_catalog.pg_inherits i ON i.inhrelid = r.prrelid WHERE i.inhparent = $1),
-         'retention_keep_publication = off: a detached partition stays in the publications that name it'),
+        (config ->> 'retention' IS NOT NULL AND config ->> 'retention_keep_publication' = 'true',
+         'retention_keep_publication = on: a detached partition leaves the publications that name it'),
         (config ->> 'drop_cascade_fk' = 'true',
          'drop_cascade_fk = on: what refers to a partition keeps it from being dropped'),
         (config ->> 'maintenance_order' IS NOT NULL,

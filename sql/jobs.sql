@@ -9,7 +9,8 @@ CREATE TABLE steward.job (
     priority             integer     NOT NULL DEFAULT 5,
     enabled              boolean     NOT NULL DEFAULT true,
     next_run_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
-    consecutive_failures integer     NOT NULL DEFAULT 0
+    consecutive_failures integer     NOT NULL DEFAULT 0,
+    max_runtime          interval
 );
 CREATE INDEX job_next_run_at ON steward.job (next_run_at) WHERE enabled;
 COMMENT ON TABLE steward.job IS 'One row a job. Read it through steward.jobs; change it with steward.pause_job() and steward.resume_job().';
@@ -21,6 +22,7 @@ COMMENT ON COLUMN steward.job.time_zone IS 'Where a schedule is read; NULL witho
 COMMENT ON COLUMN steward.job.priority IS 'Of jobs that are due, the highest runs first.';
 COMMENT ON COLUMN steward.job.enabled IS 'False: paused.';
 COMMENT ON COLUMN steward.job.next_run_at IS 'When it is due.';
+COMMENT ON COLUMN steward.job.max_runtime IS 'How long a worker''s run may take; NULL: as long as it does.';
 COMMENT ON COLUMN steward.job.consecutive_failures IS 'Failures since the last success; a worker''s run counts as one from its start until it has ended.';
 
 -- No foreign key: history outlives the policy, until it is trimmed.
@@ -76,14 +78,14 @@ COMMENT ON COLUMN steward.job_runs.run_id IS 'Its number; later runs have higher
 COMMENT ON COLUMN steward.job_runs.job_id IS 'The job, as in steward.jobs.';
 COMMENT ON COLUMN steward.job_runs.kind IS 'Kind of the job: partition.';
 COMMENT ON COLUMN steward.job_runs.target IS 'What it worked on. Runs on a table that is gone are shown to pg_monitor only; see target_name.';
-COMMENT ON COLUMN steward.job_runs.status IS 'running, succeeded, failed, cancelled, crashed (the process ended before the run did); skipped, deferred and timed_out are for later versions.';
+COMMENT ON COLUMN steward.job_runs.status IS 'running, succeeded, failed, cancelled, timed_out (it took longer than the job''s max_runtime), crashed (the process ended before the run did); skipped and deferred are for later versions.';
 COMMENT ON COLUMN steward.job_runs.started_at IS 'When it began.';
 COMMENT ON COLUMN steward.job_runs.finished_at IS 'When it ended; NULL while it is running.';
 COMMENT ON COLUMN steward.job_runs.error_message IS 'The first error; all of them, up to 100, are in detail.';
 COMMENT ON COLUMN steward.job_runs.scheduled_at IS 'When it was due; NULL for a run by hand.';
 COMMENT ON COLUMN steward.job_runs.duration IS 'Until now, while it is running.';
 COMMENT ON COLUMN steward.job_runs.sqlstate IS 'Of the first error.';
-COMMENT ON COLUMN steward.job_runs.detail IS 'Counts (created, failed), partition names and single failures, at most 100 each.';
+COMMENT ON COLUMN steward.job_runs.detail IS 'Counts (created, failed, and where there were any detached, archived, dropped, moved), partition names and single failures, at most 100 each; bytes_done and bytes_total of what moves to another tablespace, also while it is running.';
 COMMENT ON COLUMN steward.job_runs.target_name IS 'The target''s name at the time of the run.';
 COMMENT ON COLUMN steward.job_runs.pid IS 'The process that ran it.';
 
@@ -97,7 +99,7 @@ SELECT j.job_id, j.kind, j.target, c.relowner::regrole AS owner, j.schedule, j.t
        CASE WHEN failures.consecutive < 5 THEN 'closed'
             WHEN now_running.run_id IS NULL AND j.next_run_at > clock_timestamp() THEN 'open'
             ELSE 'half_open' END AS circuit,
-       last.sqlstate AS last_sqlstate, last.error_message AS last_error
+       last.sqlstate AS last_sqlstate, last.error_message AS last_error, j.max_runtime
   FROM steward.job j
   JOIN pg_catalog.pg_class c ON c.oid = j.target
   LEFT JOIN LATERAL (SELECT r.run_id, r.scheduled_at FROM steward.job_run r
@@ -126,6 +128,7 @@ COMMENT ON COLUMN steward.jobs.last_run_at IS 'When the last finished run began.
 COMMENT ON COLUMN steward.jobs.last_duration IS 'How long the last finished run took.';
 COMMENT ON COLUMN steward.jobs.last_sqlstate IS 'Of the last finished run''s first error; NULL if there was none.';
 COMMENT ON COLUMN steward.jobs.last_error IS 'The last finished run''s first error; NULL if there was none.';
+COMMENT ON COLUMN steward.jobs.max_runtime IS 'How long a worker''s run may take before it is cancelled; NULL: as long as it does.';
 COMMENT ON COLUMN steward.jobs.consecutive_failures IS 'Failures since the last success; the wait doubles with each, from 2 s to 1 h, less up to a quarter by chance, but not beyond the set''s next boundary.';
 COMMENT ON COLUMN steward.jobs.circuit IS 'closed: fewer than 5 failures in a row; open: waiting after 5 or more; half_open: the next attempt is due.';
 
@@ -140,6 +143,24 @@ LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'resume_job_wrapper';
 COMMENT ON FUNCTION steward.resume_job IS
 'Lets a paused job be started again: it is due at once, with its failures forgotten. Errors: 42704 no such job, 42501 not the owner of its target, 55000 on a standby.';
+
+CREATE FUNCTION steward.alter_job(
+    job_id      bigint,
+    schedule    text     DEFAULT NULL,
+    time_zone   text     DEFAULT NULL,
+    priority    integer  DEFAULT NULL,
+    max_runtime interval DEFAULT NULL,
+    enabled     boolean  DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE CALLED ON NULL INPUT SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'alter_job_wrapper';
+COMMENT ON FUNCTION steward.alter_job IS
+'Changes a job; NULL leaves a thing unchanged.
+ schedule, time_zone: none of a partition job, whose work says when it is due.
+ priority: 0 to 100; of jobs that are due, the highest runs first.
+ max_runtime: how long a worker''s run may take; then it is cancelled and logged as timed_out, and if it takes no notice of that, ended 10 s later. ''0'': as long as it does. Usually none.
+ enabled: as pause_job() and resume_job().
+Errors: 42704 no such job, 42501 not the owner of its target, 22023 bad argument, 55000 on a standby.';
 
 CREATE PROCEDURE steward.run_job(job_id bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', 'run_job_wrapper';

@@ -23,7 +23,7 @@ COMMENT ON PROCEDURE steward.maintain IS
 CREATE VIEW steward.partition_sets WITH (security_barrier) AS
 SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition_key,
        p.partition_interval, p.premake, p.time_zone,
-       NULL::text AS retention, NULL::text AS retention_action,
+       p.retention, p.retention_action,
        p.partitions, p.covered_from, p.covered_until,
        (SELECT pg_catalog.sum(greatest(d.reltuples, 0))::bigint
           FROM pg_catalog.pg_partition_tree(p.default_partition) t
@@ -31,13 +31,16 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
          WHERE t.isleaf) AS default_rows_estimate,
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
        p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
-       p.subpartition_by, p.subpartitions, p.origin
+       p.subpartition_by, p.subpartitions, p.to_schema, p.archive_function, p.cold_after,
+       p.cold_tablespace, p.origin
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
                s.partitions, s.covered_from, s.covered_until, s.holes, r.start_at, r.key_encoding,
                r.name_format, s.default_partition, r.template,
                coalesce(a.attname::text, r.subpartition_by) AS subpartition_by,
                CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
-                   AS subpartitions, r.origin
+                   AS subpartitions,
+               r.keep AS retention, r.keep_action AS retention_action, r.to_schema,
+               r.archive_function, r.cold_after, r.cold_tablespace, r.origin
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
           -- The column by its name of today; after a dump and restore, by the one that was written down.
@@ -48,7 +51,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
                NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format,
-               NULL, h.template, NULL, NULL, NULL
+               NULL, h.template, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
           FROM steward.hash_policy h) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
   LEFT JOIN steward.jobs j ON j.target = p.parent
@@ -61,8 +64,12 @@ COMMENT ON COLUMN steward.partition_sets.partition_key IS 'As in its PARTITION B
 COMMENT ON COLUMN steward.partition_sets.partition_interval IS 'How much a new partition covers: an interval, or a number of keys. NULL for hash, as all that tells of ranges.';
 COMMENT ON COLUMN steward.partition_sets.premake IS 'Periods kept ready beyond the current one.';
 COMMENT ON COLUMN steward.partition_sets.time_zone IS 'Periods begin at this zone''s midnights, months, hours.';
-COMMENT ON COLUMN steward.partition_sets.retention IS 'NULL: this version removes no partitions.';
-COMMENT ON COLUMN steward.partition_sets.retention_action IS 'NULL: this version removes no partitions.';
+COMMENT ON COLUMN steward.partition_sets.retention IS 'Partitions wholly older than this leave: an interval, or a number of keys; NULL: everything is kept.';
+COMMENT ON COLUMN steward.partition_sets.retention_action IS 'drop or detach; NULL: everything is kept.';
+COMMENT ON COLUMN steward.partition_sets.to_schema IS 'Where detached tables go; NULL: they stay.';
+COMMENT ON COLUMN steward.partition_sets.archive_function IS 'What has to say true before a table is dropped; NULL: nothing.';
+COMMENT ON COLUMN steward.partition_sets.cold_after IS 'Partitions wholly older than this move to cold_tablespace; NULL: none.';
+COMMENT ON COLUMN steward.partition_sets.cold_tablespace IS 'Where they move; NULL: nowhere.';
 COMMENT ON COLUMN steward.partition_sets.partitions IS 'How many there are, the default one aside.';
 COMMENT ON COLUMN steward.partition_sets.covered_from IS 'Lowest bound, inclusive, as SQL writes it; MINVALUE for none; NULL without partitions.';
 COMMENT ON COLUMN steward.partition_sets.covered_until IS 'Highest bound, exclusive; MAXVALUE for none; NULL without partitions. Inserts from here on, and into holes, fail or go to the default partition.';
@@ -85,12 +92,17 @@ CREATE VIEW steward.partitions WITH (security_barrier) AS
 SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        b.modulus, b.remainder, b.is_default,
        CASE WHEN i.inhdetachpending THEN 'detaching' ELSE b.state END AS state,
-       (SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid))::bigint
-          FROM pg_catalog.pg_partition_tree(b.partition) t) AS total_bytes,
-       (SELECT pg_catalog.sum(greatest(l.reltuples, 0))::bigint
-          FROM pg_catalog.pg_partition_tree(b.partition) t
-          JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf) AS estimated_rows,
-       coalesce(ts.spcname, d.spcname) AS tablespace
+       -- A plain table that has left its set is no tree (pg_partition_tree knows partitions only).
+       coalesce((SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid))::bigint
+                   FROM pg_catalog.pg_partition_tree(b.partition) t),
+                pg_catalog.pg_total_relation_size(b.partition)) AS total_bytes,
+       coalesce((SELECT pg_catalog.sum(greatest(l.reltuples, 0))::bigint
+                   FROM pg_catalog.pg_partition_tree(b.partition) t
+                   JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf),
+                greatest(r.reltuples, 0)::bigint) AS estimated_rows,
+       coalesce(ts.spcname, d.spcname) AS tablespace,
+       q.archived_at, q.attempts AS archive_failures, q.next_attempt_at AS next_archive_at,
+       q.error_message AS last_error
   FROM (WITH period AS (
             SELECT p.parent, r.*
               FROM steward.range_policy p
@@ -108,16 +120,22 @@ SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
         SELECT p.parent, p.parent, h.partition, 1, 'hash', NULL, NULL, h.modulus, h.remainder, false,
                'current'
           FROM steward.hash_policy p
-         CROSS JOIN LATERAL steward.hash_partitions(p.parent) h) b
+         CROSS JOIN LATERAL steward.hash_partitions(p.parent) h
+        UNION ALL
+        SELECT q.parent, NULL, q.partition, 1, 'range', q.lower_bound, q.upper_bound, NULL, NULL,
+               false, 'detached'
+          FROM steward.retired_partition q
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = q.partition)) b
   JOIN pg_catalog.pg_class c ON c.oid = b.parent
   JOIN pg_catalog.pg_class r ON r.oid = b.partition
-  JOIN pg_catalog.pg_inherits i ON i.inhrelid = b.partition AND i.inhparent = b.above
+  LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = b.partition AND i.inhparent = b.above
+  LEFT JOIN steward.retired_partition q ON q.partition = b.partition
   LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = r.reltablespace
   JOIN pg_catalog.pg_database db ON db.datname = pg_catalog.current_database()
   JOIN pg_catalog.pg_tablespace d ON d.oid = db.dattablespace
  WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
     OR pg_catalog.pg_has_role(c.relowner, 'USAGE');
-COMMENT ON VIEW steward.partitions IS 'The partitions of managed sets, in no particular order. Owners see their own; pg_monitor sees all. Reading it takes ACCESS SHARE on every set it shows.';
+COMMENT ON VIEW steward.partitions IS 'The partitions of managed sets, in no particular order, and the tables that retention has detached, until they are gone. Owners see their own; pg_monitor sees all. Reading it takes ACCESS SHARE on every set it shows.';
 COMMENT ON COLUMN steward.partitions.parent IS 'The set.';
 COMMENT ON COLUMN steward.partitions.partition IS 'The partition.';
 COMMENT ON COLUMN steward.partitions.strategy IS 'range or hash.';
@@ -128,8 +146,12 @@ COMMENT ON COLUMN steward.partitions.tablespace IS 'Where its rows are; the data
 COMMENT ON COLUMN steward.partitions.level IS '1: directly below the parent; 2: below one of those, where a period is spread by hash. What lies deeper, or below by range or list, is not shown; its size is counted above.';
 COMMENT ON COLUMN steward.partitions.lower_bound IS 'Inclusive, as SQL writes it; MINVALUE for none; NULL for the default partition and for hash.';
 COMMENT ON COLUMN steward.partitions.upper_bound IS 'Exclusive, as SQL writes it; MAXVALUE for none; NULL for the default partition and for hash.';
-COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, detaching, default. For integer keys, current holds the highest key in use; a hash partition is always current.';
+COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, expired (past what is kept, about to leave), detaching (half way out), detached (by retention), default. For integer keys, current holds the highest key in use; a hash partition is always current.';
 COMMENT ON COLUMN steward.partitions.total_bytes IS 'Table, toast and indexes in bytes, with all partitions below.';
+COMMENT ON COLUMN steward.partitions.archived_at IS 'When the archive function said true; NULL: it has not.';
+COMMENT ON COLUMN steward.partitions.archive_failures IS 'How often the archive function has failed, or not said true; NULL: retention has not come to it.';
+COMMENT ON COLUMN steward.partitions.next_archive_at IS 'When the workers call it again.';
+COMMENT ON COLUMN steward.partitions.last_error IS 'Of the archive function.';
 COMMENT ON COLUMN steward.partitions.estimated_rows IS 'As of the last VACUUM or ANALYZE, 0 if there was none; with all partitions below.';
 
 -- Policies die with their table.
@@ -143,6 +165,8 @@ BEGIN
     IF pg_catalog.cardinality(dropped) > 0 THEN
         DELETE FROM steward.range_policy p WHERE p.parent::pg_catalog.oid = ANY (dropped);
         DELETE FROM steward.hash_policy p WHERE p.parent::pg_catalog.oid = ANY (dropped);
+        DELETE FROM steward.retired_partition p
+         WHERE p.partition::pg_catalog.oid = ANY (dropped) OR p.parent::pg_catalog.oid = ANY (dropped);
         DELETE FROM steward.job j WHERE j.target::pg_catalog.oid = ANY (dropped);
     END IF;
 END

@@ -15,6 +15,12 @@ CREATE TABLE steward.range_policy (
     subpartition_of    oid,
     subpartitions      integer,
     make_up_from       numeric,
+    keep               text,
+    keep_action        text CHECK (keep_action IN ('drop', 'detach')),
+    to_schema          name,
+    archive_function   text,
+    cold_after         text,
+    cold_tablespace    name,
     origin             text
 );
 COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
@@ -33,6 +39,13 @@ COMMENT ON COLUMN steward.range_policy.subpartition_of IS 'The set''s OID when t
 COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16.';
 COMMENT ON COLUMN steward.range_policy.origin IS 'A boundary that periods are counted from: a time of the wall clock, or a key; NULL: those of the calendar, or multiples.';
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
+COMMENT ON COLUMN steward.range_policy.keep IS 'As given to set_retention(); NULL: everything is kept.';
+COMMENT ON COLUMN steward.range_policy.keep_action IS 'drop or detach.';
+COMMENT ON COLUMN steward.range_policy.to_schema IS 'Where detached tables go; NULL: they stay.';
+-- Not regprocedure: pg_upgrade refuses it (src/bin/pg_upgrade/check.c, check_for_reg_data_type_usage).
+COMMENT ON COLUMN steward.range_policy.archive_function IS 'Name and argument type of the function that has to say true before a table is dropped.';
+COMMENT ON COLUMN steward.range_policy.cold_after IS 'As given to set_tiering(); NULL: nothing is moved.';
+COMMENT ON COLUMN steward.range_policy.cold_tablespace IS 'Where older periods go.';
 SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
 
 CREATE FUNCTION steward.manage_range(
@@ -94,7 +107,7 @@ CREATE FUNCTION steward.range_partitions(
 LANGUAGE c VOLATILE STRICT ROWS 100 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'range_partitions_wrapper';
 COMMENT ON FUNCTION steward.range_partitions IS
-'The partitions of a managed range set from the server''s relation cache, lowest first, the default one last. state: past, current, future, default. Takes ACCESS SHARE on the parent.';
+'The partitions of a managed range set from the server''s relation cache, lowest first, the default one last. state: past, current, future, expired, default. Takes ACCESS SHARE on the parent.';
 
 CREATE FUNCTION steward.range_summary(
     parent regclass, at timestamptz,

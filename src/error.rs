@@ -75,6 +75,30 @@ pub(crate) enum Error {
         quoted(relation)
     )]
     LockNotHad { relation: String, milliseconds: i32 },
+    #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
+    ReferencedBy { relation: String, referencing: String },
+    #[error("{} was renamed, attached or dropped meanwhile", quoted(partition))]
+    PartitionChanged { partition: String },
+    #[error(
+        "the archive function did not say true for {}, but {}",
+        quoted(partition),
+        match answer { None => "NULL", Some(_) => "false" }
+    )]
+    NotArchived { partition: String, answer: Option<bool> },
+    #[error("function {function} belongs to {function_owner}")]
+    FunctionOwner { relation: String, function: String, function_owner: String, owner: String },
+    #[error("schema \"{schema}\" does not exist")]
+    NoSuchSchema { schema: String },
+    #[error("tablespace \"{tablespace}\" does not exist")]
+    NoSuchTablespace { tablespace: String },
+    #[error("{owner} may not create in {place}")]
+    MayNotCreate { place: String, owner: String },
+    #[error("no free background worker")]
+    NoFreeWorker,
+    #[error("the background worker ended before it was done")]
+    WorkerDied,
+    #[error("this has to run in a background worker")]
+    NeedsWorker,
     #[error("{failed} of {steps} steps failed; the first: {first}")]
     StepsFailed { failed: usize, steps: usize, first: Box<Error> },
     #[error("{failed} of {jobs} jobs failed; the first: {first}")]
@@ -108,17 +132,26 @@ impl Error {
             | Self::ExpressionKey { .. }
             | Self::SetHoldsRows { .. }
             | Self::OldSnapshot { .. }
+            | Self::PartitionChanged { .. }
+            | Self::NotArchived { .. }
+            | Self::WorkerDied
+            | Self::NeedsWorker
             | Self::OnStandby { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnsupportedKeyType { .. }
             | Self::InvalidArgument { .. }
             | Self::UnknownTimeZone { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::NotOwner { .. } | Self::TemplateOwner { .. } => {
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE
-            }
+            Self::NotOwner { .. }
+            | Self::TemplateOwner { .. }
+            | Self::FunctionOwner { .. }
+            | Self::MayNotCreate { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
-            Self::NotManaged { .. } | Self::NoSuchJob { .. } | Self::NoExtension => {
-                Code::ERRCODE_UNDEFINED_OBJECT
-            }
+            Self::NotManaged { .. }
+            | Self::NoSuchJob { .. }
+            | Self::NoSuchTablespace { .. }
+            | Self::NoExtension => Code::ERRCODE_UNDEFINED_OBJECT,
+            Self::NoSuchSchema { .. } => Code::ERRCODE_INVALID_SCHEMA_NAME,
+            Self::ReferencedBy { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Self::NoFreeWorker => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::TooManyMissed { .. } | Self::TooManyRemainders { .. } => {
                 Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
@@ -270,6 +303,34 @@ impl Error {
             Self::RowsInDefault { default_partition, .. } => Some(format!(
                 "Move these rows out of {default_partition}; the partition is made at the next run."
             )),
+            Self::ReferencedBy { referencing, .. } => Some(format!(
+                "Its rows cannot leave while {referencing} may point to them: drop that foreign key, or \
+                 keep everything with steward.clear_retention()."
+            )),
+            Self::PartitionChanged { .. } => Some("The next run looks at it anew.".into()),
+            Self::NotArchived { .. } => Some(
+                "The table stays, detached, and the function is called again later; CALL \
+                 steward.maintain() calls it at once."
+                    .into(),
+            ),
+            Self::FunctionOwner { function, owner, .. } => Some(format!(
+                "It would run with the rights of {owner}: ALTER FUNCTION {function} OWNER TO {owner};"
+            )),
+            Self::NoSuchSchema { schema } => {
+                Some(format!("CREATE SCHEMA {};", ident::name(schema)))
+            }
+            Self::NoSuchTablespace { .. } => {
+                Some("SELECT spcname FROM pg_tablespace; lists those there are.".into())
+            }
+            Self::MayNotCreate { place, owner } => {
+                Some(format!("Let it: GRANT CREATE ON {place} TO {owner};"))
+            }
+            Self::NoFreeWorker => Some(
+                "DETACH … CONCURRENTLY runs in one: try again, or raise max_worker_processes."
+                    .into(),
+            ),
+            Self::WorkerDied => Some("See the server log.".into()),
+            Self::NeedsWorker => None,
             Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.hint(),
             Self::Sql(error) => error.hint.clone(),
             Self::NoSuchRelation { .. } => {

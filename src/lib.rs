@@ -5,8 +5,10 @@ use pgrx::prelude::*;
 mod calendar;
 mod error;
 mod jobs;
+mod maintenance;
 mod partition;
 mod pg;
+mod retention;
 mod settings;
 mod status;
 mod worker;
@@ -29,7 +31,12 @@ extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/jobs.sql", name = "jobs", requires = ["schema"]);
 extension_sql_file!("../sql/range.sql", name = "range", requires = ["jobs"]);
 extension_sql_file!("../sql/hash.sql", name = "hash", requires = ["jobs"]);
-extension_sql_file!("../sql/partition.sql", name = "partition", requires = ["range", "hash"]);
+extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["range"]);
+extension_sql_file!(
+    "../sql/partition.sql",
+    name = "partition",
+    requires = ["range", "hash", "retention"]
+);
 extension_sql_file!("../sql/import.sql", name = "import", requires = ["partition"]);
 extension_sql_file!("../sql/replication.sql", name = "replication", requires = ["schema"]);
 extension_sql_file!("../sql/status.sql", name = "status", requires = ["partition"], finalize);

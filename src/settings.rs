@@ -7,6 +7,7 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_CONCURRENT_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+static RETENTION_PAUSE: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static EXCLUDED_DATABASES: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
 
@@ -53,6 +54,17 @@ pub(crate) fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_int_guc(
+        c"pg_steward.retention_pause",
+        c"How long workers wait between two partitions that leave a set, in milliseconds, 0 to 1 h.",
+        c"With each that leaves every session plans its queries on the set anew. 0: one right after the \
+          other. CALL steward.maintain() does not wait. Default 5 s.",
+        &RETENTION_PAUSE,
+        0,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
     GucRegistry::define_string_guc(
         c"pg_steward.excluded_databases",
         c"Databases in which no background worker ever runs, separated by commas.",
@@ -93,6 +105,11 @@ pub(crate) fn max_concurrent_jobs() -> u32 {
 /// A step's lock_timeout in milliseconds.
 pub(crate) fn lock_timeout_milliseconds() -> i32 {
     LOCK_TIMEOUT.get()
+}
+
+/// Between two partitions that leave a set, in microseconds.
+pub(crate) fn retention_pause_microseconds() -> i64 {
+    i64::from(RETENTION_PAUSE.get()) * 1_000
 }
 
 /// How long finished runs are kept, in minutes.

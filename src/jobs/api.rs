@@ -1,5 +1,6 @@
-//! The SQL face of jobs: `pause_job`, `resume_job`.
+//! The SQL face of jobs: `alter_job`, `pause_job`, `resume_job`.
 
+use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -51,6 +52,64 @@ fn pause_job(job_id: i64, cancel_running: bool) -> std::result::Result<(), Error
 fn resume_job(job_id: i64) -> std::result::Result<(), ErrorReport> {
     let job = owned(job_id, "resume_job()")?;
     identity::as_steward(|| catalog::set_enabled(job.job_id, true))?;
+    wakeup::at_commit();
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn alter_job(
+    job_id: Option<i64>,
+    schedule: Option<&str>,
+    time_zone: Option<&str>,
+    priority: Option<i32>,
+    max_runtime: Option<Interval>,
+    enabled: Option<bool>,
+) -> std::result::Result<(), ErrorReport> {
+    let job_id = job_id.ok_or(Error::NullArgument { argument: "job_id" })?;
+    let job = owned(job_id, "alter_job()")?;
+    let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {
+        relation: format!("job {job_id}"),
+        argument,
+        problem,
+        hint: hint.to_owned(),
+    };
+    for (argument, given) in [("schedule", schedule), ("time_zone", time_zone)] {
+        if let Some(text) = given {
+            return Err(invalid(
+                argument,
+                format!("'{text}': the work itself says when this job is due"),
+                "A partition set is looked at when its next period begins; see alter_range().",
+            )
+            .into());
+        }
+    }
+    if let Some(priority) = priority.filter(|priority| !(0..=100).contains(priority)) {
+        return Err(invalid(
+            "priority",
+            format!("{priority} is not between 0 and 100"),
+            "Of jobs that are due the highest runs first; 5 is the usual one.",
+        )
+        .into());
+    }
+    let microseconds = max_runtime.map(|time| {
+        let days = i64::from(time.months()) * 30 + i64::from(time.days());
+        days.saturating_mul(86_400_000_000).saturating_add(time.micros())
+    });
+    if microseconds.is_some_and(|time| time < 0) {
+        return Err(invalid(
+            "max_runtime",
+            "it is negative".into(),
+            "For example '2 hours'; '0' for as long as it takes.",
+        )
+        .into());
+    }
+    identity::as_steward(|| {
+        catalog::alter(job.job_id, priority, microseconds)?;
+        match enabled {
+            Some(enabled) => catalog::set_enabled(job.job_id, enabled),
+            None => Ok(()),
+        }
+    })?;
     wakeup::at_commit();
     Ok(())
 }

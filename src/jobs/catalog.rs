@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) noted_next_run_at: i64,
     /// Failures in a row before this run.
     pub(crate) failures: u32,
+    /// How long a worker's run may take, in microseconds.
+    pub(crate) max_runtime: Option<i64>,
 }
 
 /// A constant query for what a [`Job`] holds.
@@ -28,7 +30,8 @@ macro_rules! jobs_sql {
     ($($condition:tt)*) => {
         concat!(
             "SELECT j.job_id, j.kind, j.target::pg_catalog.oid, j.next_run_at,
-                    j.consecutive_failures
+                    j.consecutive_failures,
+                    (1000000 * extract(epoch FROM j.max_runtime))::pg_catalog.int8
                FROM steward.job j ",
             $($condition)*
         )
@@ -43,6 +46,7 @@ fn job(row: &query::Row<'_>) -> Result<Job> {
         due_at: row.required::<TimestampWithTimeZone>(4)?.into_inner(),
         noted_next_run_at: row.required::<TimestampWithTimeZone>(4)?.into_inner(),
         failures: row.required::<i32>(5)?.unsigned_abs(),
+        max_runtime: row.optional(6)?,
     })
 }
 
@@ -163,6 +167,40 @@ pub(crate) fn running() -> Result<Vec<i32>> {
     query::rows("SELECT r.pid FROM steward.job_run r WHERE r.status = 'running'", &[], |row| {
         row.required(1)
     })
+}
+
+/// Those whose run should have ended by itself so many seconds ago: it takes no notice of a cancel.
+pub(crate) fn overdue(seconds: i32) -> Result<Vec<i32>> {
+    query::rows(
+        "SELECT r.pid FROM steward.job_run r JOIN steward.job j ON j.job_id = r.job_id
+          WHERE r.status = 'running' AND r.scheduled_at IS NOT NULL
+            AND r.started_at + j.max_runtime + pg_catalog.make_interval(secs => $1)
+                < pg_catalog.clock_timestamp()",
+        &[seconds.into()],
+        |row| row.required(1),
+    )
+}
+
+/// Changes what is given of a job. A run may take so many microseconds; 0: as long as it does.
+pub(super) fn alter(job_id: i64, priority: Option<i32>, max_runtime: Option<i64>) -> Result<()> {
+    query::change(
+        "UPDATE steward.job
+            SET priority = coalesce($2, priority),
+                max_runtime = CASE WHEN $3 IS NULL THEN max_runtime
+                                   WHEN $3 > 0 THEN $3 * '1 microsecond'::pg_catalog.interval END
+          WHERE job_id = $1",
+        &[job_id.into(), priority.into(), max_runtime.into()],
+    )
+    .map(|_| ())
+}
+
+/// Shows how far a run in progress has come.
+pub(crate) fn note_progress(run_id: i64, detail: JsonB) -> Result<()> {
+    query::change(
+        "UPDATE steward.job_run SET detail = $2 WHERE run_id = $1",
+        &[run_id.into(), detail.into()],
+    )
+    .map(|_| ())
 }
 
 /// Makes jobs due whose next run was set by a clock that has been set back since: their last run

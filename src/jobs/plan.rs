@@ -36,8 +36,8 @@ pub(crate) fn next_run_at(now: i64, ending: Ending, random: f64) -> i64 {
     }
 }
 
-/// Doubles with every failure in a row, to an hour.
-fn backoff(consecutive: u32, random: f64) -> i64 {
+/// The wait after so many failures in a row, in microseconds: doubles with each, to an hour.
+pub(crate) fn backoff(consecutive: u32, random: f64) -> i64 {
     let doublings = consecutive.saturating_sub(1).min(20);
     let full = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
     full - (full as f64 * JITTER * random) as i64

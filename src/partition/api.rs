@@ -1,12 +1,11 @@
-//! The SQL face that every kind of set shares: `unmanage`, `plan`. Thin: validate, plan, apply.
+//! The SQL face that every kind of set shares: `unmanage`. Thin: validate, plan, apply.
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::steps::{Step, Work};
+use super::steps::{Step, Work, lowest};
 use super::table::{self, Table};
-use super::{apply, prepare, range, refusal};
+use super::{apply, range, refusal};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::{
@@ -17,7 +16,7 @@ use crate::settings;
 
 /// A row of `steward.step`. Each function spells its columns out once more: an alias of the whole
 /// return type compiles, but pgrx's schema generator cannot read it.
-pub(super) type StepRow = (i32, Oid, &'static str, String, String, String, String);
+pub(crate) type StepRow = (i32, Oid, &'static str, String, String, String, String);
 
 #[pg_extern(sql = false)]
 fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
@@ -42,49 +41,6 @@ fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
     }
     wakeup::at_commit();
     Ok(())
-}
-
-#[pg_extern(sql = false)]
-fn plan(
-    parent: Option<Oid>,
-    at: Option<TimestampWithTimeZone>,
-) -> std::result::Result<
-    TableIterator<
-        'static,
-        (
-            name!(ordinal, i32),
-            name!(parent, Oid),
-            name!(action, &'static str),
-            name!(partition, String),
-            name!(sql, String),
-            name!(lock, String),
-            name!(reason, String),
-        ),
-    >,
-    ErrorReport,
-> {
-    let at = needed(at, "at")?.into_inner();
-    let mut planned = Vec::new();
-    match parent {
-        Some(parent) => {
-            let table = Table::read(parent)?;
-            check_owner(&table.display(), table.owner)?;
-            planned.extend(in_time(&table.display(), || prepare(table.oid, at))?.steps);
-        }
-        None => {
-            for oid in managed()? {
-                let Ok(table) = Table::read(oid) else { continue };
-                if !identity::caller_is(table.owner) {
-                    continue;
-                }
-                match in_time(&table.display(), || prepare(oid, at)) {
-                    Ok(work) => planned.extend(work.steps),
-                    Err(error) => report::failure(&table.display(), &error),
-                }
-            }
-        }
-    }
-    Ok(rows(planned))
 }
 
 /// Puts the policy of an [`owned_table`] in force: `store` keeps it, `plan` plans it, and the steps are
@@ -121,7 +77,7 @@ fn take_all(work: &Work) -> Result<Vec<Step>> {
         match &step.blocked {
             Some(error) => {
                 report::failure(&step.partition.to_string(), error);
-                left_from = apply::lowest(left_from, step.begins);
+                left_from = lowest(left_from, step.begins);
             }
             None => apply::take(work, step)?,
         }
@@ -135,7 +91,8 @@ pub(crate) fn forget(parent: Oid) -> Result<bool> {
     let known = identity::as_steward(|| {
         let gone = query::changed_rows(
             "WITH range AS (DELETE FROM steward.range_policy WHERE parent = $1 RETURNING parent),
-                  hash AS (DELETE FROM steward.hash_policy WHERE parent = $1 RETURNING parent)
+                  hash AS (DELETE FROM steward.hash_policy WHERE parent = $1 RETURNING parent),
+                  retired AS (DELETE FROM steward.retired_partition WHERE parent = $1)
              SELECT r.parent::pg_catalog.oid FROM range r
              UNION ALL SELECT h.parent::pg_catalog.oid FROM hash h",
             &[parent.into()],
@@ -171,7 +128,7 @@ pub(super) fn owned_table(parent: Oid, action: &'static str) -> Result<Table> {
 }
 
 /// The managed sets, in the order in which they are looked at.
-fn managed() -> Result<Vec<Oid>> {
+pub(crate) fn managed() -> Result<Vec<Oid>> {
     identity::as_steward(|| {
         query::rows(
             "SELECT p.parent FROM (SELECT r.parent::pg_catalog.oid FROM steward.range_policy r
@@ -184,7 +141,7 @@ fn managed() -> Result<Vec<Oid>> {
     })
 }
 
-fn check_owner(relation: &str, owner: Oid) -> Result<()> {
+pub(crate) fn check_owner(relation: &str, owner: Oid) -> Result<()> {
     if identity::caller_is(owner) {
         return Ok(());
     }
@@ -192,24 +149,24 @@ fn check_owner(relation: &str, owner: Oid) -> Result<()> {
 }
 
 /// An argument that has to be there: the functions are not STRICT, for others may be NULL.
-pub(super) fn needed<T>(value: Option<T>, argument: &'static str) -> Result<T> {
+pub(crate) fn needed<T>(value: Option<T>, argument: &'static str) -> Result<T> {
     value.ok_or(Error::NullArgument { argument })
 }
 
 /// Reading a set takes ACCESS SHARE on it, as any query does; also that is not waited for in vain.
-pub(super) fn in_time<T>(relation: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn in_time<T>(relation: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let milliseconds = settings::lock_timeout_milliseconds();
     pg_settings::with_lock_timeout(milliseconds, || subtransaction::run(work))
         .map_err(|error| error.naming_lock(relation, milliseconds))
 }
 
-pub(super) fn rows(steps: Vec<Step>) -> TableIterator<'static, StepRow> {
+pub(crate) fn rows(steps: Vec<Step>) -> TableIterator<'static, StepRow> {
     let rows: Vec<StepRow> = steps
         .into_iter()
         .zip(1..)
         .map(|(step, ordinal)| {
-            let partition = step.partition.to_string();
-            (ordinal, step.parent, step.action, partition, step.sql, step.lock, step.reason)
+            let (partition, sql) = (step.partition.to_string(), step.whole_sql());
+            (ordinal, step.parent, step.action.as_str(), partition, sql, step.lock, step.reason)
         })
         .collect();
     TableIterator::new(rows)

@@ -2,7 +2,7 @@
 //!
 //! `table` is any partitioned table, `blueprint` knows how a partition is made like its parent,
 //! `range` and `hash` decide which partitions are missing, `steps` is what that comes to, `apply`
-//! carries it out, `api` is the SQL face that both share.
+//! takes a step, `api` is the SQL face that both share.
 
 mod api;
 mod apply;
@@ -12,14 +12,17 @@ mod range;
 mod steps;
 mod table;
 
-pub(crate) use api::{forget, owned_job};
-pub(crate) use apply::{Outcome, carry_out, naming};
-pub(crate) use range::RawKey;
-pub(crate) use steps::Work;
+pub(crate) use api::{check_owner, forget, in_time, managed, needed, owned_job, rows};
+pub(crate) use apply::take;
+pub(crate) use range::{
+    Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, remember_make_up,
+};
+pub(crate) use steps::{Action, Step, Work, lowest};
+pub(crate) use table::{Table, name, taken, tree};
 
 use crate::error::{Error, Result};
 use crate::pg::Oid;
-use table::{Strategy, Table};
+use table::Strategy;
 
 /// Reads a managed set and plans it at an instant; changes nothing.
 pub(crate) fn prepare(parent: Oid, at: i64) -> Result<Work> {

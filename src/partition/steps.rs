@@ -3,22 +3,47 @@
 use std::collections::HashSet;
 
 use super::blueprint::{Blueprint, Subpartitions};
+use super::range::Past;
 use super::table::{self, Table};
 use crate::calendar::Name;
 use crate::error::{Error, Result};
 use crate::pg::Oid;
 use crate::pg::ident::Qualified;
 
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Create,
+    Detach,
+    Finalize,
+    Archive,
+    Drop,
+    Move,
+}
+
+impl Action {
+    /// As `steward.step` has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Detach => "detach",
+            Self::Finalize => "finalize",
+            Self::Archive => "archive",
+            Self::Drop => "drop",
+            Self::Move => "move",
+        }
+    }
+}
+
 /// One thing maintenance does; a row of `steward.step`.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// The set.
     pub(crate) parent: Oid,
-    /// `create`, `drop`.
-    pub(crate) action: &'static str,
+    pub(crate) action: Action,
     /// The partition it is about.
     pub(crate) partition: Qualified,
-    /// Exactly what runs, in one transaction.
+    /// Exactly what runs with the rights of the set's owner, in one transaction.
     pub(crate) sql: String,
     /// The strongest lock on the parent, and what else is locked.
     pub(crate) lock: String,
@@ -26,8 +51,46 @@ pub(crate) struct Step {
     pub(crate) reason: String,
     /// Why it cannot be done now.
     pub(crate) blocked: Option<Error>,
-    /// Where the partition begins on the key's axis; None for the default partition.
-    pub(super) begins: Option<i128>,
+    /// Where a partition to be made begins on the key's axis; None for the default partition.
+    pub(crate) begins: Option<i128>,
+    /// The relation that it is about, where that exists already.
+    pub(crate) subject: Option<Oid>,
+    /// The statement has to run by itself, outside of any transaction block: a CONCURRENTLY one.
+    pub(crate) alone: bool,
+    /// It is about a period that has yet to leave the set.
+    pub(crate) leaving: bool,
+    /// How many bytes it copies, under ACCESS EXCLUSIVE on the partition.
+    pub(crate) copies: Option<i64>,
+    /// What runs before that in the same transaction, with the rights of others: whose, and what.
+    pub(crate) as_others: Vec<(Oid, String)>,
+}
+
+impl Step {
+    /// All that runs, whoever's rights it runs with.
+    pub(crate) fn whole_sql(&self) -> String {
+        let others = self.as_others.iter().map(|(_, sql)| sql.as_str());
+        let own = Some(self.sql.as_str()).filter(|sql| !sql.is_empty());
+        others.chain(own).collect::<Vec<_>>().join("\n")
+    }
+
+    /// One that is about nothing which exists.
+    pub(crate) fn new(parent: Oid, action: Action, partition: Qualified, sql: String) -> Self {
+        Self {
+            parent,
+            action,
+            partition,
+            sql,
+            lock: String::new(),
+            reason: String::new(),
+            blocked: None,
+            begins: None,
+            subject: None,
+            alone: false,
+            leaving: false,
+            copies: None,
+            as_others: Vec::new(),
+        }
+    }
 }
 
 /// What there is to do for one set.
@@ -42,10 +105,14 @@ pub(crate) struct Work {
     pub(crate) refused: Option<Error>,
     /// When to look again, in microseconds since 2000-01-01 UTC.
     pub(crate) due_again_at: i64,
+    /// When the rest follows of what was left out so as not to do all at once, if this goes well.
+    pub(crate) more_at: Option<i64>,
     /// The lower edge of the oldest period that is being made up.
-    pub(super) make_up_from: Option<i128>,
+    pub(crate) make_up_from: Option<i128>,
     /// What the policy remembered of that from an earlier run.
-    pub(super) remembered: Option<i128>,
+    pub(crate) remembered: Option<i128>,
+    /// What the set's retention and tiering are about; None: it has neither.
+    pub(crate) past: Option<Past>,
 }
 
 impl Work {
@@ -53,6 +120,16 @@ impl Work {
     pub(crate) fn is_idle(&self) -> bool {
         self.steps.is_empty() && self.remembered == self.make_up_from && self.refused.is_none()
     }
+
+    /// Whether some of it cannot be done in a procedure's transaction.
+    pub(crate) fn needs_worker(&self) -> bool {
+        self.steps.iter().any(|step| step.alone && step.blocked.is_none())
+    }
+}
+
+/// The lower of two positions that may not be there.
+pub(crate) fn lowest(one: Option<i128>, other: Option<i128>) -> Option<i128> {
+    one.into_iter().chain(other).min()
 }
 
 /// Integer keys and hashes know no clock: their sets are looked at this often.
@@ -134,15 +211,13 @@ impl<'a> Drafting<'a> {
         let statements = self
             .blueprint
             .statements(&partition, &wanted, bound, |name| free_name(schema, given, name))?;
+        let sql = statements.join(";\n") + ";";
+        let lock = format!("{}, ACCESS EXCLUSIVE on the new partition", self.blueprint.locks());
         Ok(Step {
-            parent: self.table.oid,
-            action: "create",
-            lock: format!("{}, ACCESS EXCLUSIVE on the new partition", self.blueprint.locks()),
-            sql: statements.join(";\n") + ";",
-            partition,
+            lock,
             reason,
             blocked,
-            begins: None,
+            ..Step::new(self.table.oid, Action::Create, partition, sql)
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::pg::{Oid, query};
 
 /// How a table is partitioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strategy {
+pub(crate) enum Strategy {
     Range,
     Hash,
     List,
@@ -14,7 +14,7 @@ pub(super) enum Strategy {
 
 impl Strategy {
     /// As PARTITION BY has it.
-    pub(super) fn keyword(self) -> &'static str {
+    pub(crate) fn keyword(self) -> &'static str {
         match self {
             Self::Range => "RANGE",
             Self::Hash => "HASH",
@@ -25,17 +25,17 @@ impl Strategy {
 
 /// A partitioned table.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
-    pub(super) oid: Oid,
-    pub(super) name: Qualified,
-    pub(super) owner: Oid,
-    pub(super) schema_oid: Oid,
-    pub(super) strategy: Strategy,
+pub(crate) struct Table {
+    pub(crate) oid: Oid,
+    pub(crate) name: Qualified,
+    pub(crate) owner: Oid,
+    pub(crate) schema_oid: Oid,
+    pub(crate) strategy: Strategy,
 }
 
 impl Table {
     /// Reads a table. Errors: it is not there (42P01), not partitioned, or temporary (42809).
-    pub(super) fn read(oid: Oid) -> Result<Self> {
+    pub(crate) fn read(oid: Oid) -> Result<Self> {
         query::optional(
             "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relowner,
                     c.relnamespace, c.relkind::pg_catalog.text, pt.partstrat::pg_catalog.text,
@@ -68,12 +68,12 @@ impl Table {
     }
 
     /// For messages and hints.
-    pub(super) fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         self.name.to_string()
     }
 
     /// No policy here.
-    pub(super) fn not_managed(&self) -> Error {
+    pub(crate) fn not_managed(&self) -> Error {
         let call = match self.strategy {
             Strategy::Hash => "manage_hash",
             Strategy::Range | Strategy::List => "manage_range",
@@ -82,7 +82,7 @@ impl Table {
     }
 
     /// Makes sure of the strategy that a call is for. Errors: another one (42809).
-    pub(super) fn must_be(&self, wanted: Strategy) -> Result<()> {
+    pub(crate) fn must_be(&self, wanted: Strategy) -> Result<()> {
         if self.strategy == wanted {
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl Table {
 }
 
 /// Reads name and schema of relations.
-pub(super) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
+pub(crate) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
     query::rows(
         "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -111,7 +111,7 @@ pub(super) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
 }
 
 /// What lies lowest below some relations, or they themselves: name and `relkind`.
-pub(super) fn leaves(oids: Vec<Oid>) -> Result<Vec<(Qualified, String)>> {
+pub(crate) fn leaves(oids: Vec<Oid>) -> Result<Vec<(Qualified, String)>> {
     query::rows(
         "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text
            FROM (SELECT top.oid FROM pg_catalog.unnest($1) AS top (oid)
@@ -128,14 +128,24 @@ pub(super) fn leaves(oids: Vec<Oid>) -> Result<Vec<(Qualified, String)>> {
     )
 }
 
+/// A table and what lies below it.
+pub(crate) fn tree(oid: Oid) -> Result<Vec<Oid>> {
+    query::rows(
+        "SELECT $1::pg_catalog.oid
+         UNION SELECT t.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1) t",
+        &[oid.into()],
+        |row| row.required(1),
+    )
+}
+
 /// The name of one relation, if it is still there.
-pub(super) fn name(oid: Oid) -> Result<Option<Qualified>> {
+pub(crate) fn name(oid: Oid) -> Result<Option<Qualified>> {
     Ok(names(&[oid])?.into_iter().next().map(|(_, name)| name))
 }
 
 /// Which of these names are taken in a schema: by a relation or a type (a table makes both), or by
 /// extended statistics.
-pub(super) fn taken(schema: Oid, candidates: Vec<String>) -> Result<Vec<String>> {
+pub(crate) fn taken(schema: Oid, candidates: Vec<String>) -> Result<Vec<String>> {
     query::rows(
         "SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c
           WHERE c.relnamespace = $1 AND c.relname = ANY ($2::pg_catalog.name[])

@@ -46,6 +46,7 @@ pub(crate) struct RangeBounds {
     oids: *mut pg_sys::Oid,
     key_type: pg_sys::Oid,
     output: pg_sys::Oid,
+    is_pending: bool,
 }
 
 impl RangeBounds {
@@ -72,6 +73,7 @@ impl RangeBounds {
                 oids: (*descriptor).oids,
                 key_type,
                 output,
+                is_pending: (*descriptor).detached_exist,
             })
         }
     }
@@ -82,6 +84,11 @@ impl RangeBounds {
         unsafe { self.bounds.as_ref() }
             .filter(|bounds| bounds.strategy as u8 == b'r')
             .map_or(0, |bounds| bounds.nindexes.max(0) as usize)
+    }
+
+    /// Whether a partition is being detached, or its DETACH … CONCURRENTLY was broken off.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.is_pending
     }
 
     /// The default partition.

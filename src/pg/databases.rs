@@ -54,3 +54,9 @@ pub(crate) fn name(database: pg_sys::Oid) -> Option<String> {
         (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
     }
 }
+
+/// The one that this process is connected to.
+pub(crate) fn mine() -> pg_sys::Oid {
+    // SAFETY: a backend-local variable, constant once connected.
+    unsafe { pg_sys::MyDatabaseId }
+}

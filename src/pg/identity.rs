@@ -9,7 +9,7 @@ use crate::error::Result;
 /// the first forbids SET ROLE and SET SESSION AUTHORIZATION, the second everything that could run
 /// later with the rights we come back to (deferred triggers, cursors WITH HOLD, LISTEN, temporary
 /// objects). VACUUM, REINDEX and REFRESH MATERIALIZED VIEW use the pair for the same reason.
-const OWNER_CONTEXT: i32 =
+pub(super) const OWNER_CONTEXT: i32 =
     (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
 
 /// Runs `work` with the rights of `owner`. Every setting that `work`, or code it calls, changes is

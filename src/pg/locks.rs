@@ -67,6 +67,37 @@ pub(crate) fn database_is_wanted() -> bool {
     outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
+/// Locks a relation, by what it is and not by what it is called, until the transaction ends; waits
+/// under the lock_timeout in force.
+pub(crate) fn relation(oid: pg_sys::Oid, strength: Strength) {
+    // SAFETY: locks an OID, whether or not it is a relation (still).
+    unsafe { pg_sys::LockRelationOid(oid, strength.mode()) }
+}
+
+/// Whether ACCESS EXCLUSIVE on a relation can be had without waiting; then it is held until the
+/// transaction ends.
+pub(crate) fn relation_is_free(oid: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(oid, Strength::AccessExclusive.mode()) }
+}
+
+/// How a relation is locked.
+#[derive(Clone, Copy)]
+pub(crate) enum Strength {
+    /// Others read, nobody writes.
+    Share,
+    AccessExclusive,
+}
+
+impl Strength {
+    fn mode(self) -> pg_sys::LOCKMODE {
+        match self {
+            Self::Share => pg_sys::ShareLock as pg_sys::LOCKMODE,
+            Self::AccessExclusive => pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
+        }
+    }
+}
+
 fn acquire(tag: &pg_sys::LOCKTAG, for_session: bool, only_try: bool) -> bool {
     // SAFETY: the tag lives through the call; a session lock needs no resource owner, another one
     // belongs to the current transaction's.

@@ -133,8 +133,11 @@ fn update<'client>(
     })
 }
 
-/// Runs statements that take no values: the SQL of a step, whose every name came through
+/// Runs statements, or none, that take no values: the SQL of a step, whose every name came through
 /// `ident.rs`.
 pub(crate) fn run(sql: &str) -> Result<()> {
+    if sql.is_empty() {
+        return Ok(());
+    }
     change(sql.to_owned(), &[]).map(|_| ())
 }

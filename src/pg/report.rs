@@ -14,6 +14,11 @@ pub(crate) fn step(attended: bool, message: &str) {
     );
 }
 
+/// The end of a worker's work for somebody who waits: the error that they are told.
+pub(crate) fn fail(error: Error) {
+    pgrx::pg_sys::panic::ErrorReport::from(error).report(PgLogLevel::ERROR);
+}
+
 /// A thing could not be done, and the rest goes on: a WARNING with the error's own SQLSTATE.
 pub(crate) fn failure(object: &str, error: &Error) {
     let message = format!("pg_steward: {object}: {error}");

@@ -13,9 +13,11 @@ use crate::error::Result;
 unsafe extern "C-unwind" {
     fn die(signal: i32);
     fn SignalHandlerForConfigReload(signal: i32);
+    fn kill(pid: i32, signal: i32) -> i32;
 }
 
 const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
 /// Installs the handlers and lets signals in. SIGINT is StatementCancelHandler already
@@ -44,6 +46,18 @@ pub(crate) fn check() {
 
 /// Sleeps until the latch is set or the time has passed, then acts on what is pending.
 pub(crate) fn sleep(at_most: Duration) {
+    nap(at_most);
+    check();
+}
+
+/// Sleeps until the latch is set or the time has passed; interruptible, and unlike `sleep` no settings
+/// are reloaded, for this may be inside a transaction.
+pub(crate) fn wait(at_most: Duration) {
+    nap(at_most);
+    pgrx::check_for_interrupts!();
+}
+
+fn nap(at_most: Duration) {
     let milliseconds = at_most.as_millis().clamp(1, 3_600_000) as std::ffi::c_long;
     // SAFETY: MyLatch belongs to this process.
     unsafe {
@@ -55,25 +69,26 @@ pub(crate) fn sleep(at_most: Duration) {
         );
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
-    check();
 }
 
-/// Waits out a time, however often the latch is set; interruptible.
+/// Waits out a time, however often the latch is set; interruptible, as `wait` is.
 pub(crate) fn pause(time: Duration) {
     let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()) {
-        // SAFETY: as in `sleep`; no settings are reloaded, for this may be inside a transaction.
-        unsafe {
-            pg_sys::WaitLatch(
-                pg_sys::MyLatch,
-                (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32,
-                left.as_millis().max(1) as std::ffi::c_long,
-                pg_sys::PG_WAIT_EXTENSION,
-            );
-            pg_sys::ResetLatch(pg_sys::MyLatch);
-        }
-        pgrx::check_for_interrupts!();
+        wait(left);
     }
+}
+
+/// Sends SIGTERM to a worker of ours.
+pub(super) fn terminate(pid: i32) {
+    // SAFETY: a system call on a process of this server.
+    unsafe { kill(pid, SIGTERM) };
+}
+
+/// Sends SIGINT to a worker of ours, where no query can be run.
+pub(super) fn interrupt(pid: i32) {
+    // SAFETY: a system call on a process of this server.
+    unsafe { kill(pid, SIGINT) };
 }
 
 /// Sends SIGINT to a process of this server, as pg_cancel_backend does.

@@ -2,7 +2,7 @@
 
 use pgrx::{FromDatum, PgMemoryContexts, pg_sys};
 
-use super::{extension, settings, subtransaction};
+use super::{Oid, extension, settings, subtransaction, utility};
 use crate::error::{Error, Result};
 
 /// One transaction of a worker, with a snapshot. Committed when `work` returns Ok; when it returns
@@ -74,6 +74,8 @@ pub(crate) fn sees_the_past() -> bool {
 pub(crate) enum Transactions<'a> {
     /// In a worker: begin, work, commit.
     Worker,
+    /// The same, on behalf of somebody who waits.
+    Errand,
     /// In a procedure: work in a subtransaction, then commit what the caller's transaction holds.
     Procedure(&'a Procedure),
 }
@@ -108,7 +110,7 @@ impl Transactions<'_> {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         match self {
-            Self::Worker => run_after(lock, work),
+            Self::Worker | Self::Errand => run_after(lock, work),
             Self::Procedure(procedure) => {
                 // What one transaction allocates goes with it, however many there are in one CALL.
                 let mut memory = PgMemoryContexts::new("pg_steward step");
@@ -128,9 +130,36 @@ impl Transactions<'_> {
         }
     }
 
+    /// Whether they are a worker's, with nobody's transaction around them.
+    pub(crate) fn in_worker(&self) -> bool {
+        !matches!(self, Self::Procedure(_))
+    }
+
     /// Whether a person waits for the outcome.
     pub(crate) fn attended(&self) -> bool {
-        matches!(self, Self::Procedure(_))
+        !matches!(self, Self::Worker)
+    }
+
+    /// Runs one statement with the rights of `owner`, by itself: such as commits on its own account
+    /// (CONCURRENTLY). Each lock is waited for at most so many milliseconds. Err: what it had
+    /// committed before stays. In a procedure there is no such place.
+    pub(crate) fn alone(
+        &self,
+        owner: Oid,
+        sql: &str,
+        lock_timeout_milliseconds: i32,
+    ) -> Result<()> {
+        match self {
+            Self::Worker => utility::alone(owner, sql, lock_timeout_milliseconds),
+            Self::Errand => {
+                let outcome = utility::alone(owner, sql, lock_timeout_milliseconds);
+                // That of the session that waits.
+                let timeout = lock_timeout_milliseconds.to_string();
+                settings::session("pg_steward.lock_timeout", &timeout);
+                outcome
+            }
+            Self::Procedure(_) => Err(Error::NeedsWorker),
+        }
     }
 }
 

@@ -54,11 +54,21 @@ impl Worker {
         entry_point: &str,
         database: pg_sys::Oid,
     ) -> Option<Self> {
+        Self::start_with(kind, name, entry_point, database.to_u32())
+    }
+
+    /// The same with any argument.
+    pub(super) fn start_with(
+        kind: &str,
+        name: &str,
+        entry_point: &str,
+        argument: u32,
+    ) -> Option<Self> {
         BackgroundWorkerBuilder::new(name)
             .set_type(kind)
             .set_library(LIBRARY)
             .set_function(entry_point)
-            .set_argument(database.into_datum())
+            .set_argument(pg_sys::Oid::from(argument).into_datum())
             .enable_spi_access()
             .set_start_time(BgWorkerStartTime::RecoveryFinished)
             .set_restart_time(None)
@@ -71,6 +81,11 @@ impl Worker {
     /// Asks it to end at once, whatever it is at; does not wait for that.
     pub(crate) fn terminate(self) {
         let _ending = self.0.terminate();
+    }
+
+    /// The same, of one that has started and is waited for.
+    pub(crate) fn end(&self) {
+        self.pid().into_iter().for_each(signals::terminate);
     }
 
     /// Its process, once it has started.
@@ -101,24 +116,32 @@ pub(crate) fn connect_to_shared_catalogs() {
 pub(crate) fn connect(argument: pg_sys::Datum) -> (pg_sys::Oid, String) {
     signals::install();
     let database = pg_sys::Oid::from(argument.value() as u32);
+    (database, connect_to(database))
+}
+
+/// The same, once signals are let in; gives the name.
+pub(super) fn connect_to(database: pg_sys::Oid) -> String {
     // SAFETY: once, at the start of a worker's main.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
     }
     settle();
     let name = super::transaction::run(|| Ok(super::databases::name(database)));
-    (database, name.ok().flatten().unwrap_or_else(|| database.to_u32().to_string()))
+    name.ok().flatten().unwrap_or_else(|| database.to_u32().to_string())
 }
+
+/// For our own tables.
+pub(super) const OWN_LOCK_TIMEOUT: &str = "5s";
 
 /// What every worker of ours runs under, whatever the database or role has been given by
 /// ALTER … SET.
-fn settle() {
+pub(super) fn settle() {
     settings::session("search_path", "pg_catalog, pg_temp");
     settings::session("role", "none");
     settings::session("statement_timeout", "0");
     settings::session("transaction_timeout", "0"); // since 17
     // For our own tables; a step has its own. Whoever holds them locked must not keep our places.
-    settings::session("lock_timeout", "5s");
+    settings::session("lock_timeout", OWN_LOCK_TIMEOUT);
     settings::session("idle_in_transaction_session_timeout", "0");
     settings::session("default_transaction_read_only", "off");
     settings::session("default_transaction_isolation", "read committed");
@@ -130,6 +153,12 @@ pub(crate) fn show_as(name: &str) {
     let Ok(text) = CString::new(name) else { return };
     settings::session("application_name", name);
     version::set_process_title(&text);
+}
+
+/// What [`show_as`] has shown last.
+pub(super) fn shown_as() -> String {
+    // SAFETY: the value of a setting, which is never NULL after start.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::application_name) }.to_string_lossy().into_owned()
 }
 
 /// Shows the worker as idle or active in pg_stat_activity.

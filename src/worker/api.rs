@@ -3,12 +3,12 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::run;
+use super::{errand, run};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::{Procedure, Transactions, argument};
-use crate::pg::{Oid, identity, query, report, settings, workers};
+use crate::pg::{Oid, databases, identity, query, report, settings, workers};
 
 #[pg_extern(sql = false)]
 fn maintain(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
@@ -55,7 +55,13 @@ fn run_all(procedure: &Procedure, jobs: &[Job]) -> Result<()> {
         // A snapshot from before the wait would show neither that nor a policy changed meanwhile.
         let lock = TargetLock::wait(registry, job.target);
         procedure.commit();
-        let outcome = run::run(&transactions, job, None, &lock);
+        let mut outcome = run::run(&transactions, job, None, &lock);
+        drop(lock);
+        if let Err(Error::NeedsWorker) = outcome {
+            // Nothing of ours may be in its way meanwhile.
+            procedure.commit();
+            outcome = errand::send(databases::mine(), job);
+        }
         if let Err(error) = outcome {
             if error.is_cancel() {
                 return Err(error);

@@ -2,6 +2,7 @@
 //! while somebody waits.
 
 mod api;
+mod errand;
 mod executor;
 mod launcher;
 mod run;

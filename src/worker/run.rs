@@ -8,10 +8,13 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
-use crate::partition::{self, Outcome, Work};
+use crate::maintenance::{self, Outcome};
+use crate::partition::{self, Action, Work};
+use crate::pg::deadline::Deadline;
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::Transactions;
 use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
+use crate::retention::Occasion;
 use crate::settings;
 
 /// Partition names that `job_runs.detail` lists at most.
@@ -19,7 +22,8 @@ const LISTED: usize = 100;
 
 /// Runs a job whose lock the caller holds. `started` is the run that a worker has already logged; a
 /// person who waits sees a crash, so for them it is logged when there turns out to be something to
-/// do. Err: what went wrong, already logged in `job_runs`.
+/// do. Err: what went wrong, already logged in `job_runs`; or [`Error::NeedsWorker`], with nothing
+/// done and nothing logged: a worker has to run it.
 pub(super) fn run(
     transactions: &Transactions<'_>,
     job: &Job,
@@ -27,27 +31,36 @@ pub(super) fn run(
     _lock: &TargetLock,
 ) -> Result<()> {
     let now = clock::now();
+    let occasion = if transactions.attended() { Occasion::Person } else { Occasion::Worker };
+    let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
     let prepared = transactions.own_without_waiting(|| {
         let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            partition::prepare(job.target, now)
+            maintenance::prepare(job.target, now, occasion)
         })?;
         if started.is_none() && work.is_idle() {
             record_idle(transactions, job, now, &work)?;
         }
         Ok(work)
     });
-    let prepared = prepared.map_err(|error| partition::naming(transactions, job.target, error));
+    let prepared = prepared.map_err(|error| maintenance::naming(transactions, job.target, error));
+    if !transactions.in_worker() && prepared.as_ref().is_ok_and(Work::needs_worker) {
+        return Err(Error::NeedsWorker);
+    }
     let run_id = match started {
         Some(run_id) => run_id,
         None if prepared.as_ref().is_ok_and(Work::is_idle) => return Ok(()),
         None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None)))?,
     };
     let outcome = prepared.and_then(|work| {
-        let outcome = partition::carry_out(transactions, &work)?;
+        let outcome = maintenance::carry_out(transactions, &work, |so_far| {
+            let detail = JsonB(detail(so_far));
+            transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, detail)))
+        })?;
         Ok((work, outcome))
     });
-    finish(transactions, job, run_id, &outcome)?;
+    let deadline_passed = deadline.is_some_and(Deadline::has_passed);
+    finish(transactions, job, run_id, &outcome, deadline_passed)?;
     match outcome {
         Ok((_, outcome)) => outcome.result(),
         Err(error) => Err(error),
@@ -72,6 +85,7 @@ fn finish(
     job: &Job,
     run_id: i64,
     outcome: &Result<(Work, Outcome)>,
+    deadline_passed: bool,
 ) -> Result<()> {
     let now = clock::now();
     let failed =
@@ -80,15 +94,17 @@ fn finish(
         Ok((work, outcome)) => {
             let error = outcome.result().err();
             let ending = match &error {
-                None => Ending::Succeeded { due_again_at: work.due_again_at },
+                None if outcome.unfinished => Ending::Succeeded { due_again_at: now },
+                None => {
+                    let more_at = work.more_at.unwrap_or(work.due_again_at);
+                    Ending::Succeeded { due_again_at: work.due_again_at.min(more_at) }
+                }
                 Some(_) => failed(Some(work.due_again_at)),
             };
-            let status = if error.is_none() { "succeeded" } else { "failed" };
-            (status, error, detail(outcome), ending)
+            (status(error.as_ref(), deadline_passed), error, detail(outcome), ending)
         }
         Err(error) => {
-            let status = if error.is_cancel() { "cancelled" } else { "failed" };
-            (status, Some(error.clone()), json!({}), failed(None))
+            (status(Some(error), deadline_passed), Some(error.clone()), json!({}), failed(None))
         }
     };
     let failures = match ending {
@@ -104,6 +120,15 @@ fn finish(
         })?;
         note_next(transactions, job, next, failures)
     })
+}
+
+fn status(error: Option<&Error>, deadline_passed: bool) -> &'static str {
+    match error {
+        None => "succeeded",
+        Some(error) if error.is_cancel() && deadline_passed => "timed_out",
+        Some(error) if error.is_cancel() => "cancelled",
+        Some(_) => "failed",
+    }
 }
 
 /// Notes when the job runs next, unless somebody holds its row locked in an open transaction, who
@@ -147,12 +172,36 @@ fn detail(outcome: &Outcome) -> serde_json::Value {
             json!({"partition": partition, "sqlstate": error.sqlstate(), "error": error.to_string()})
         })
         .collect();
-    json!({
-        "created": outcome.done.len(),
+    let named = |wanted: &[Action]| -> Vec<&String> {
+        let of = |(action, _): &&(Action, String)| wanted.contains(action);
+        outcome.done.iter().filter(of).map(|(_, name)| name).take(LISTED).collect()
+    };
+    let count = |wanted| outcome.done.iter().filter(|(action, _)| *action == wanted).count();
+    let mut detail = json!({
+        "created": count(Action::Create),
         "failed": outcome.failed.len(),
-        "partitions": outcome.done.iter().take(LISTED).collect::<Vec<_>>(),
+        "partitions": named(&[Action::Create]),
         "failures": failed,
-    })
+    });
+    // What most sets never do is not listed with a zero.
+    let done = [
+        ("detached", count(Action::Detach) + count(Action::Finalize)),
+        ("archived", count(Action::Archive)),
+        ("dropped", count(Action::Drop)),
+        ("moved", count(Action::Move)),
+    ];
+    for (key, count) in done.into_iter().filter(|(_, count)| *count > 0) {
+        detail[key] = count.into();
+    }
+    let retired = named(&[Action::Detach, Action::Finalize]);
+    if !retired.is_empty() {
+        detail["retired"] = json!(retired);
+    }
+    if let Some((done, all)) = outcome.bytes {
+        detail["bytes_done"] = done.into();
+        detail["bytes_total"] = all.into();
+    }
+    detail
 }
 
 /// Removes what is left of a policy whose table is gone. True: it was.

@@ -30,6 +30,8 @@ const REINFORCE_MICROSECONDS: i64 = 100_000;
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 /// How long it then keeps away, in microseconds.
 const MAKE_WAY_MICROSECONDS: i64 = 10_000_000;
+/// A run that has been cancelled at its max_runtime is ended so many seconds later.
+const DEAF_SECONDS: i32 = 10;
 /// How many finished runs are trimmed in one transaction.
 const TRIM_AT_ONCE: u32 = 5_000;
 /// How often finished runs are trimmed, in microseconds.
@@ -94,6 +96,8 @@ struct Look {
     due: Vec<i64>,
     /// The processes of the runs in progress.
     running: Vec<i32>,
+    /// Those that should have ended long ago.
+    overdue: Vec<i32>,
     next_due_at: i64,
     /// The database accepts connections and is no template.
     open: bool,
@@ -121,6 +125,7 @@ impl Scheduler {
                 outcome => outcome?,
             };
             self.looked_at = Some(now);
+            self.end(&look.overdue);
             let welcome = look.open && !settings::excluded_databases().contains(&self.name);
             let enabled = settings::enabled() && welcome;
             // An executor that ended and left the same jobs due could not have them: somebody holds
@@ -154,6 +159,18 @@ impl Scheduler {
             }
             workers::report(None);
             signals::sleep(Self::nap(now, &look, starved));
+        }
+    }
+
+    /// Ends executors of ours whose run takes no notice of a cancel. It is closed as crashed.
+    fn end(&mut self, pids: &[i32]) {
+        if pids.is_empty() {
+            return;
+        }
+        for executor in &self.executors {
+            if executor.pid().is_some_and(|pid| pids.contains(&pid)) {
+                executor.end();
+            }
         }
     }
 
@@ -309,6 +326,7 @@ fn look(now: i64, clock_set_back: bool) -> Result<Look> {
     Ok(Look {
         due: jobs::due(now)?.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
+        overdue: jobs::overdue(DEAF_SECONDS)?,
         next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
         open: query::one(
             "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d

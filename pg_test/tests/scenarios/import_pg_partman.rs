@@ -8,23 +8,7 @@ use crate::range_support::Database;
 #[test]
 fn retention_is_taken_over() {
     let mut db = database_with_partman();
-    // Until there is the real one: it takes what it is given.
-    db.client.run(
-        "DO $do$
-         BEGIN
-             IF to_regprocedure('steward.set_retention(regclass,text,text,name,regprocedure)') IS NULL THEN
-                 CREATE FUNCTION steward.set_retention(parent regclass, keep text, action text DEFAULT 'drop',
-                     to_schema name DEFAULT NULL, archive_function regprocedure DEFAULT NULL) RETURNS void
-                 LANGUAGE plpgsql AS $$
-                 BEGIN
-                     IF keep LIKE '-%' THEN
-                         RAISE EXCEPTION '\"%\" is negative', keep USING ERRCODE = 'invalid_parameter_value';
-                     END IF;
-                 END $$;
-             END IF;
-         END $do$;
-         CREATE SCHEMA attic",
-    );
+    db.client.run("CREATE SCHEMA attic");
     let ids = Kind { key: "bigint", version_4: "1000", version_5: "1000", ..DAILY };
     for (name, kind, settings, expected) in [
         (

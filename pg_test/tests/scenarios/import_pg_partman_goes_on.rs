@@ -341,3 +341,58 @@ fn a_midnight_that_does_not_exist_is_a_midnight() {
         db.client.value("SELECT steward.pg_partman_origin('2025-04-25', '1 day', 'Africa/Cairo')");
     assert_eq!(origin, None);
 }
+
+/// What retention leaves of two sets alike, one of them pg_partman's, and what it has put aside of each.
+#[track_caller]
+fn assert_retention_goes_on(kind: Kind, settings: &str, rows: &str) {
+    let mut db = database_with_partman();
+    db.client.run("CREATE SCHEMA attic; BEGIN");
+    for name in ["ours", "theirs"] {
+        db.partman_set(name, kind);
+        db.client.run(&format!("INSERT INTO {name} {rows}"));
+    }
+    db.client.run(&format!(
+        "COMMIT;
+         UPDATE partman.part_config
+            SET {settings}, infinite_time_partitions = true, undo_in_progress = parent_table = 'public.theirs'"
+    ));
+    let before = db.in_order("ours");
+    assert_eq!(db.import("ours", "status"), "imported");
+    db.client.run(
+        "UPDATE partman.part_config SET undo_in_progress = false;
+         SELECT partman.run_maintenance('public.theirs')",
+    );
+    db.maintain("ours");
+    let (ours, theirs) = (db.in_order("ours"), db.in_order("theirs"));
+    assert_ne!(before[0], theirs[0], "nothing has left");
+    assert_eq!(ours[0], theirs[0]);
+    db.assert_no_gap("ours");
+    let mut aside = |name: &str| -> Vec<String> {
+        db.client.column(&format!(
+            "SELECT n.nspname || substr(c.relname, length('{name}') + 1)
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.relname ~ '^{name}_p' AND c.relkind = 'r' AND NOT c.relispartition ORDER BY 1"
+        ))
+    };
+    assert_eq!(aside("ours"), aside("theirs"));
+}
+
+#[test]
+fn retention_goes_on() {
+    let start = ", p_start_partition => (current_date - 40)::text";
+    let daily = Kind { and: start, ..DAILY };
+    let now = "SELECT now()";
+    assert_retention_goes_on(daily, "retention = '20 days', retention_keep_table = false", now);
+    assert_retention_goes_on(daily, "retention = '20 days'", now);
+    assert_retention_goes_on(daily, "retention = '20 days', retention_schema = 'attic'", now);
+    let ids = Kind { key: "bigint", version_4: "1000", version_5: "1000", ..DAILY };
+    let ids = Kind { and: ", p_premake => 12", ..ids };
+    // Between two boundaries, on one, and one before it.
+    for highest in [8_500, 9_000, 8_999] {
+        assert_retention_goes_on(
+            ids,
+            "retention = '3000', retention_keep_table = false",
+            &format!("VALUES ({highest})"),
+        );
+    }
+}

@@ -3,6 +3,7 @@
 //! Rules: wait for a condition with a deadline, never for a time; a "does not block" test first
 //! proves that the lock is held; no test returns early and passes.
 
+mod archive_functions;
 mod errors_arguments;
 mod errors_common;
 mod errors_privileges;
@@ -25,6 +26,7 @@ mod range_plan;
 mod range_support;
 mod range_takeover;
 mod range_template;
+mod retention;
 mod rough_clock;
 mod rough_databases;
 mod rough_extension;

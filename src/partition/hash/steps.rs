@@ -5,7 +5,7 @@ use super::policy::{self, Set};
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameValue};
 use crate::error::{Error, Result};
-use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
+use crate::partition::steps::{Action, Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::{self, RawHash};
 use crate::pg::{Oid, ident, identity, query, transaction};
@@ -39,23 +39,17 @@ pub(super) fn plan_anew(set: &Set, at: i64) -> Result<Work> {
     for old in existing {
         let missing = || Error::NoSuchRelation { oid: ident::oid_number(old.oid) };
         let partition = table::name(old.oid)?.ok_or_else(missing)?;
+        let name = &set.table.name;
+        // Detached first: a foreign key that points to the set depends on each partition.
+        let sql =
+            format!("ALTER TABLE {name} DETACH PARTITION {partition};\nDROP TABLE {partition};");
         steps.push(Step {
-            parent: set.table.oid,
-            action: "drop",
-            // Detached first: a foreign key that points to the set depends on each partition.
-            sql: format!(
-                "ALTER TABLE {} DETACH PARTITION {partition};\nDROP TABLE {partition};",
-                set.table.name
-            ),
             lock: format!(
-                "ACCESS EXCLUSIVE on {}, ACCESS EXCLUSIVE on {partition} and on tables that foreign \
-                 keys join to it",
-                set.table.name
+                "ACCESS EXCLUSIVE on {name}, ACCESS EXCLUSIVE on {partition} and on tables that \
+                 foreign keys join to it"
             ),
             reason: format!("the set gets {} partitions; it is empty", set.partitions),
-            partition,
-            blocked: None,
-            begins: None,
+            ..Step::new(set.table.oid, Action::Drop, partition, sql)
         });
     }
     let wanted = plan::missing(&[], set.partitions);
@@ -127,6 +121,8 @@ fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
         due_again_at: at.saturating_add(NO_CLOCK_MICROSECONDS),
         make_up_from: None,
         remembered: None,
+        more_at: None,
+        past: None,
     }
 }
 

@@ -61,6 +61,8 @@ fn manage_range(
         template: chosen_template(&parent.table, template)?,
         subpartition_by: chosen_column(subpartition_by),
         subpartitions,
+        retention: None,
+        tiering: None,
         origin: origin.map(str::to_owned),
     };
     Ok(rows(adopt(parent, request, Start::Given)?))
@@ -129,6 +131,8 @@ fn alter_range(
             Some("") => subpartitions,
             _ => subpartitions.or(kept.subpartitions),
         },
+        retention: kept.retention,
+        tiering: kept.tiering,
         origin: or(origin, kept_origin),
     };
     let start = match start_at {

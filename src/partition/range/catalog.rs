@@ -1,5 +1,6 @@
 //! The facts of a managed set: its policy row and what the server's catalogs say of its parent.
 
+use super::ageing::{Age, Retention, Tiering};
 use super::encoding::Encoding;
 use super::key::{Axis, Key, KeyType, RawKey};
 use super::plan::{Edge, Policy, Range};
@@ -49,6 +50,8 @@ pub(super) struct Set {
     pub(super) template: Option<Oid>,
     /// How each period is spread.
     pub(super) subpartitions: Option<Subpartitions>,
+    pub(super) retention: Option<(Retention, Age)>,
+    pub(super) tiering: Option<(Tiering, Age)>,
 }
 
 /// Reads the key of a table and makes sure that it is by range on one column. Errors say what else

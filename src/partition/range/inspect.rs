@@ -5,6 +5,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::ageing::{self, text};
 use super::catalog::{self, Set};
 use super::{policy, steps};
 use crate::error::Result;
@@ -50,10 +51,15 @@ fn range_partitions(
 > {
     let mut found = Vec::new();
     if let Some((set, bounds, position)) = open(parent, at.into_inner())? {
+        let horizon = ageing::horizon(&set, &bounds, position, at.into_inner())?;
+        let last = (0..bounds.positions()).rev().find(|place| bounds.at(*place).is_some());
         for place in 0..bounds.positions() {
             let Some(raw) = bounds.at(place) else { continue };
             let range = set.range(&raw)?;
-            let state = if range.upper.position() <= position {
+            let expired = Some(range.upper.position()) <= horizon && Some(place) != last;
+            let state = if expired && range.upper.position() <= position {
+                "expired"
+            } else if range.upper.position() <= position {
                 "past"
             } else if range.lower.position() > position {
                 "future"
@@ -107,13 +113,4 @@ fn range_summary(
         found.push((partitions, from, until.as_ref().map(text), bounds.default_partition(), holes));
     }
     Ok(TableIterator::new(found))
-}
-
-/// An edge as SQL writes it.
-fn text(edge: &RawEdge) -> String {
-    match edge {
-        RawEdge::MinValue => "MINVALUE".into(),
-        RawEdge::At { literal, .. } => literal.clone(),
-        RawEdge::MaxValue => "MAXVALUE".into(),
-    }
 }

@@ -1,18 +1,24 @@
 //! Range sets: kept ready ahead of time.
 //!
 //! `key` says what a partition key's values mean, `plan` decides which ranges are missing, `catalog`
-//! reads the facts, `steps` joins the two, `policy` is what the owner asked for.
+//! reads the facts, `steps` joins the two, `policy` is what the owner asked for, `ageing` says what is
+//! behind the horizons of retention and tiering.
 
+mod ageing;
 mod api;
+mod boundary;
 mod catalog;
 mod encoding;
 mod inspect;
 mod key;
+mod owned;
 mod plan;
 mod policy;
 mod steps;
 
+pub(crate) use ageing::{Fate, Past, Period, Retention, Tiering};
 pub(super) use catalog::check;
 pub(crate) use key::RawKey;
-pub(super) use policy::remember_make_up;
+pub(crate) use owned::OwnedRange;
+pub(crate) use policy::remember_make_up;
 pub(super) use steps::prepare;

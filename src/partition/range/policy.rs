@@ -2,12 +2,13 @@
 
 use pgrx::AnyNumeric;
 
+use super::ageing::{self, Fate, Retention, Tiering};
+use super::boundary::{counted_from, position};
 use super::catalog::{self, Parent, Set};
-use super::encoding::Encoding;
-use super::key::{Axis, Key, KeyError, KeyType, Width};
+use super::key::{Axis, Key, KeyError, Width};
 use super::plan::Policy;
 use crate::calendar::label::NameKind;
-use crate::calendar::{NameFormat, Origin, Period, Zone};
+use crate::calendar::{NameFormat, Period};
 use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
 use crate::pg::time_zone::ServerZone;
@@ -26,6 +27,8 @@ pub(super) struct Request {
     pub(super) template: Option<Oid>,
     pub(super) subpartition_by: Option<String>,
     pub(super) subpartitions: Option<i32>,
+    pub(super) retention: Option<Retention>,
+    pub(super) tiering: Option<Tiering>,
     pub(super) origin: Option<String>,
 }
 
@@ -88,6 +91,19 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         .map(|text| position(&key, &zone, "start_at", text, &invalid))
         .transpose()?;
     let subpartitions = subpartitions(request, &invalid)?;
+    let retention = match &request.retention {
+        Some(given) => {
+            Some((given.clone(), ageing::age(key.axis(), "keep", &given.keep, &invalid)?))
+        }
+        None => None,
+    };
+    let tiering = match &request.tiering {
+        Some(given) => {
+            let age = ageing::age(key.axis(), "older_than", &given.older_than, &invalid)?;
+            Some((given.clone(), age))
+        }
+        None => None,
+    };
     let policy = Policy {
         key,
         width,
@@ -104,6 +120,8 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
         wants_default: request.default_partition,
         template: request.template,
         subpartitions,
+        retention,
+        tiering,
     })
 }
 
@@ -170,7 +188,8 @@ pub(super) fn check_subpartition_by(
     Ok(())
 }
 
-type Invalid<'a> = dyn Fn(&'static str, String, &str) -> Error + 'a;
+/// Makes the error of an argument.
+pub(super) type Invalid<'a> = dyn Fn(&'static str, String, &str) -> Error + 'a;
 
 fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
     const ARGUMENT: &str = "partition_interval";
@@ -198,96 +217,8 @@ fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
     Ok(Width::Time(period))
 }
 
-/// A width whose ranges are counted from an origin.
-fn counted_from(
-    width: Width,
-    key: &Key,
-    zone: &ServerZone,
-    text: &str,
-    invalid: &Invalid<'_>,
-) -> Result<Width> {
-    const ARGUMENT: &str = "origin";
-    let boundary = position(key, zone, ARGUMENT, text, invalid)?;
-    match width {
-        Width::Number(width) | Width::NumberFrom { width, .. } => {
-            Ok(Width::NumberFrom { width, origin: boundary })
-        }
-        Width::Time(period) | Width::TimeFrom(period, _) => {
-            let wall = key.calendar(zone).wall(boundary);
-            let origin = Origin::new(period, wall)
-                .map_err(|error| invalid(ARGUMENT, format!("\"{text}\": {error}"), error.hint()))?;
-            Ok(Width::TimeFrom(period, origin))
-        }
-    }
-}
-
-/// `start_at` or `origin` as a position on the axis.
-fn position(
-    key: &Key,
-    zone: &ServerZone,
-    argument: &'static str,
-    text: &str,
-    invalid: &Invalid<'_>,
-) -> Result<i128> {
-    let bad = |kind: &str, example: &str| {
-        invalid(argument, format!("\"{text}\" is not {kind}"), &format!("For example '{example}'."))
-    };
-    if key.axis() == Axis::Number {
-        return text.trim().parse().map_err(|_| bad("a whole number", "0"));
-    }
-    // Read in the set's zone unless it says an offset: the server's own parser knows which.
-    let instant: i64 = crate::pg::settings::with_time_zone(&zone.name(), || {
-        parsed("SELECT $1::pg_catalog.timestamptz", text, |row| {
-            Ok(row.required::<pgrx::datum::TimestampWithTimeZone>(1)?.into_inner())
-        })
-    })
-    .map_err(|_| bad("a time", "2025-01-01"))?;
-    if instant == i64::MIN || instant == i64::MAX {
-        return Err(bad("a finite time", "2025-01-01"));
-    }
-    Ok(if key.axis() == Axis::Wall { zone.wall(instant.into()) } else { instant.into() })
-}
-
-impl Request {
-    /// Writes `origin` out in full, as the wall clock shows it: in another zone it is that zone's wall
-    /// clock that periods are counted on.
-    pub(super) fn settle_origin(&mut self, set: &Set) -> Result<()> {
-        let Some(text) = &self.origin else { return Ok(()) };
-        let key = &set.policy.key;
-        if key.axis() == Axis::Number {
-            return Ok(());
-        }
-        let relation = set.parent.display();
-        let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {
-            relation: relation.clone(),
-            argument,
-            problem,
-            hint: hint.to_owned(),
-        };
-        let boundary = position(key, &set.zone, "origin", text, &invalid)?;
-        let wall = key.calendar(&set.zone).wall(boundary);
-        if let Ok(plain) = Key::new(KeyType::Timestamp, Encoding::Plain) {
-            self.origin = plain.encode(&set.zone, wall).or(self.origin.take());
-        }
-        Ok(())
-    }
-
-    /// Writes `start_at` out in full, so that 'today' stays the day it was.
-    pub(super) fn settle_start(&mut self, set: &Set) {
-        let Some(position) = set.policy.start else { return };
-        let key_type = match set.policy.key.axis() {
-            Axis::Number => return,
-            Axis::Wall => KeyType::Timestamp,
-            Axis::Instant => KeyType::Timestamptz,
-        };
-        if let Ok(key) = Key::new(key_type, Encoding::Plain) {
-            self.start_at = key.encode(&set.zone, position).or(self.start_at.take());
-        }
-    }
-}
-
 /// Lets the server parse a text; the error is for the caller to phrase.
-fn parsed<T>(
+pub(super) fn parsed<T>(
     sql: &'static str,
     text: &str,
     read: impl Fn(&query::Row<'_>) -> Result<T>,
@@ -341,7 +272,9 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
             "SELECT p.partition_interval, p.premake, p.time_zone, p.start_at, p.key_encoding,
                     p.name_format, p.default_partition, p.template::pg_catalog.oid,
                     coalesce(a.attname::pg_catalog.text, p.subpartition_by), p.subpartitions,
-                    p.make_up_from, p.origin
+                    p.make_up_from, p.keep, p.keep_action, p.to_schema::pg_catalog.text,
+                    p.archive_function, p.cold_after, p.cold_tablespace::pg_catalog.text,
+                    p.origin
                FROM steward.range_policy p
                LEFT JOIN pg_catalog.pg_attribute a
                  ON a.attrelid = p.parent AND a.attnum = p.subpartition_key AND NOT a.attisdropped
@@ -360,7 +293,9 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                     template: row.optional(8)?,
                     subpartition_by: row.optional(9)?,
                     subpartitions: row.optional(10)?,
-                    origin: row.optional(12)?,
+                    retention: retention(row)?,
+                    tiering: tiering(row)?,
+                    origin: row.optional(18)?,
                 };
                 let make_up_from = row
                     .optional::<AnyNumeric>(11)?
@@ -371,9 +306,27 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
     })
 }
 
+/// The columns of [`stored`] from the twelfth on.
+fn retention(row: &query::Row<'_>) -> Result<Option<Retention>> {
+    let (keep, fate) = (row.optional::<String>(12)?, row.optional::<String>(13)?);
+    let (Some(keep), Some(fate)) = (keep, fate.as_deref().and_then(Fate::named)) else {
+        return Ok(None);
+    };
+    let (to_schema, archive_function) = (row.optional(14)?, row.optional(15)?);
+    Ok(Some(Retention { keep, fate, to_schema, archive_function }))
+}
+
+/// Those after them.
+fn tiering(row: &query::Row<'_>) -> Result<Option<Tiering>> {
+    let (older_than, tablespace) = (row.optional(16)?, row.optional(17)?);
+    Ok(older_than
+        .zip(tablespace)
+        .map(|(older_than, tablespace)| Tiering { older_than, tablespace }))
+}
+
 /// Keeps where an unfinished make-up begins, so that a run that is cut off goes on there: the
 /// current partition is made first and would turn the rest into a hole. None: all done.
-pub(in crate::partition) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
+pub(crate) fn remember_make_up(parent: Oid, from: Option<i128>) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "UPDATE steward.range_policy SET make_up_from = $2::pg_catalog.text::pg_catalog.numeric

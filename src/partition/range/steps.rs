@@ -1,5 +1,6 @@
 //! From facts and a plan to steps.
 
+use super::ageing;
 use super::catalog::{self, Parent, Set};
 use super::key::Axis;
 use super::plan::{self, Edge, Planned, Policy, Reason};
@@ -34,12 +35,15 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
 
 fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
     let position = position(set, bounds, at)?;
-    let existing = set.tail(bounds, plan::look_from(&set.policy, &set.zone, position))?;
-    let (planned, too_many_from) = match plan::plan(&set.policy, &set.zone, &existing, position) {
+    let past = ageing::past(set, bounds, position, at)?;
+    let horizon = past.as_ref().and_then(|past| past.horizon);
+    let policy = Policy { horizon, ..set.policy.clone() };
+    let existing = set.tail(bounds, plan::look_from(&policy, &set.zone, position))?;
+    let (planned, too_many_from) = match plan::plan(&policy, &set.zone, &existing, position) {
         Ok(planned) => (planned, None),
         // The current period and those ahead must not wait until somebody has sorted this out.
         Err(plan::TooMany { from }) => {
-            let policy = Policy { start: Some(position), make_up_from: None, ..set.policy.clone() };
+            let policy = Policy { start: Some(position), make_up_from: None, ..policy };
             let planned = plan::plan(&policy, &set.zone, &existing, position).unwrap_or_default();
             (planned, Some(from))
         }
@@ -70,6 +74,8 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
         due_again_at,
         make_up_from,
         remembered: set.policy.make_up_from,
+        more_at: None,
+        past,
     })
 }
 

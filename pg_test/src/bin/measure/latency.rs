@@ -1,19 +1,18 @@
 //! Inserts with maintenance running, against inserts into a table that has all its partitions; and
 //! while a script attaches the same partitions at the same moments, which is the server's own share.
 
-use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use pg_test::cluster::Cluster;
 use pg_test::progress::Progress;
 use postgres::Client;
 
 use crate::bench::{Bench, count, run};
-use crate::numbers::{Series, percentile, time};
+use crate::numbers::{Series, time};
+use crate::pgbench::{self, Latency, Load};
 use crate::report::{Line, Report, Target};
 
 /// Width of a partition in seconds.
@@ -29,13 +28,6 @@ const TIMES_WITHOUT: f64 = 1.1;
 const SCRIPT: &str = "\\set customer random(1, 100000)
 INSERT INTO inserted (at, customer) VALUES (clock_timestamp(), :customer);
 ";
-
-/// What one run of pgbench saw, in seconds.
-struct Latency {
-    median: f64,
-    p99: f64,
-    longest: f64,
-}
 
 /// Who makes partitions while pgbench inserts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,61 +188,6 @@ fn partitions(client: &mut Client) -> Result<i64> {
 }
 
 fn inserts(cluster: &Cluster, database: &str, work: &Path, seconds: u32) -> Result<Latency> {
-    let script = work.join("insert.sql");
-    fs::write(&script, SCRIPT)?;
-    let log = work.join("latency");
-    let output = Command::new(cluster.installation().program("pgbench"))
-        .args(["--no-vacuum", "--protocol=prepared", "--username=postgres", "--log", "--jobs=1"])
-        .arg(format!("--client={CLIENTS}"))
-        .arg(format!("--rate={RATE}"))
-        .arg(format!("--time={seconds}"))
-        .arg("--log-prefix")
-        .arg(&log)
-        .arg("--host")
-        .arg(cluster.socket_dir())
-        .arg("--file")
-        .arg(&script)
-        .arg(database)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run pgbench")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && !said.contains("ERROR"), "an insert failed:\n{said}");
-    let mut latencies = Vec::new();
-    for entry in fs::read_dir(work)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("latency.") {
-            latencies.extend(read_log(&fs::read_to_string(entry.path())?)?);
-            fs::remove_file(entry.path())?;
-        }
-    }
-    ensure!(!latencies.is_empty(), "pgbench logged no insert");
-    latencies.sort_by(f64::total_cmp);
-    Ok(Latency {
-        median: percentile(&latencies, 0.5),
-        p99: percentile(&latencies, 0.99),
-        longest: percentile(&latencies, 1.0),
-    })
-}
-
-/// The latencies of pgbench's log, in seconds: `client transaction microseconds script …` a line.
-fn read_log(text: &str) -> Result<Vec<f64>> {
-    let third = |line: &str| {
-        let micros: f64 = line.split(' ').nth(2)?.parse().ok()?;
-        Some(micros / 1e6)
-    };
-    text.lines()
-        .map(|line| third(line).with_context(|| format!("pgbench logged {line:?}")))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read_log;
-
-    #[test]
-    fn a_log_line_has_its_latency_in_third_place() {
-        let log = "0 1 1500 0 1700000000 123456 900\n2 9 250000 0 1700000000 223456 12\n";
-        assert_eq!(read_log(log).unwrap(), [0.0015, 0.25]);
-        assert!(read_log("0 1 failed 0 1 2\n").is_err());
-    }
+    let load = Load { script: SCRIPT, clients: CLIENTS, rate: RATE, seconds };
+    Latency::of(pgbench::run(cluster, database, work, &load)?.into_iter().map(|done| done.took))
 }

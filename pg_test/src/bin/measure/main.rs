@@ -10,8 +10,10 @@ mod latency;
 mod many;
 mod noop;
 mod numbers;
+mod pgbench;
 mod processes;
 mod report;
+mod retire;
 mod sets;
 
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Case {
     Create,
     /// Inserts while partitions are made.
     Latency,
+    /// Partitions leaving, and what reads and writes see meanwhile.
+    Retire,
     /// Databases with nothing to do.
     Idle,
     /// A hundred databases, ten of them with work every minute.
@@ -62,6 +66,7 @@ impl Case {
             Self::Noop => (3, 1),
             Self::Create => (3, 1),
             Self::Latency => (11, 2),
+            Self::Retire => (12, 2),
             Self::Idle => (16, 3),
             Self::Fleet => (9, 3),
             Self::Due => (7, 3),
@@ -73,6 +78,7 @@ impl Case {
             Self::Noop => noop::measure(bench, tell),
             Self::Create => create::measure(bench, tell),
             Self::Latency => latency::measure(bench, tell),
+            Self::Retire => retire::measure(bench, tell),
             Self::Idle => idle::measure(bench, tell),
             Self::Fleet => fleet::measure(bench, tell),
             Self::Due => due::measure(bench, tell),

@@ -1,0 +1,328 @@
+//! Half of a set's partitions leave: by maintain, by a script with the same DDL, by pg_partman; and
+//! what reads and writes see meanwhile.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use pg_test::cluster::Cluster;
+use pg_test::progress::Progress;
+use postgres::Client;
+
+use crate::bench::{Bench, count, run};
+use crate::numbers::{Series, time};
+use crate::pgbench::{self, Done, Latency, Load};
+use crate::report::{Line, Report, Target};
+
+/// How much longer than the script it may take.
+const TIMES_A_SCRIPT: f64 = 1.3;
+/// How much faster than pg_partman it has to be.
+const TIMES_PARTMAN: f64 = 30.0;
+/// How much higher the 99th percentile may be meanwhile.
+const TIMES_WITHOUT: f64 = 1.1;
+/// Partitions from today on.
+const AHEAD: i64 = 5;
+
+/// A write and two reads of what is kept.
+const SCRIPT: &str = "\\set customer random(1, 100000)
+\\set days random(0, 3)
+INSERT INTO kept VALUES (:customer, now(), :customer, 1, NULL);
+SELECT count(*) FROM kept WHERE at >= now() - :days * interval '1 day' AND customer = :customer;
+SELECT note FROM kept WHERE id = :customer AND at = now();
+";
+const CLIENTS: u32 = 4;
+/// What the machine does easily, so that a stall shows as latency.
+const RATE: u32 = 300;
+
+/// Until pgbench has connected and planned.
+const SETTLE_SECONDS: u32 = 3;
+/// How long it runs by itself before they leave.
+const QUIET_SECONDS: u32 = 30;
+/// How long they leave.
+const BUSY_SECONDS: u32 = 30;
+
+/// A way to let them go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// `CALL steward.maintain()`.
+    Steward,
+    /// The statements of its plan through psql, in a database without the extension.
+    Script,
+    /// `run_maintenance()`.
+    Partman,
+}
+
+pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()> {
+    let (partitions, rounds) = bench.size((1_000, 5), (200, 2));
+    // Only what is called works on the sets.
+    let cluster = bench.cluster().conf("pg_steward.enabled = off").start()?;
+    let work = tempfile::tempdir()?;
+    let model = prepare(bench, &cluster, partitions, work.path())?;
+    let progress = Progress::start(format!("half of {partitions} partitions leave in each way"));
+    tell(durations(bench, &cluster, &model, partitions, rounds, work.path())?);
+    progress.finish();
+    let progress = Progress::start("reads and writes while they leave");
+    for pace in [Pace::Unattended, Pace::Called] {
+        tell(latencies(&cluster, &model, pace, rounds, work.path())?);
+    }
+    progress.finish();
+    Ok(())
+}
+
+fn durations(
+    bench: &Bench,
+    cluster: &Cluster,
+    model: &str,
+    partitions: i64,
+    rounds: usize,
+    work: &Path,
+) -> Result<Report> {
+    let mut sides = vec![Side::Steward, Side::Script];
+    if bench.partman.is_some() {
+        sides.push(Side::Partman);
+    }
+    let mut times = vec![Series::default(); sides.len()];
+    for round in 0..rounds {
+        // Whoever is first in one round is last in the next.
+        let turn = |place| if round % 2 == 0 { place } else { sides.len() - 1 - place };
+        for place in (0..sides.len()).map(turn) {
+            times[place].push_time(retire(cluster, model, sides[place], partitions, work)?);
+        }
+    }
+    let against = |place: usize, what: &str| {
+        let ratio = times[0].over(&times[place]);
+        Line::new(what, time(times[place].median()), time(times[0].median()), &ratio)
+    };
+    let script = times[0].over(&times[1]).median();
+    let mut lines = vec![against(1, "script").target(Target::AtMost(TIMES_A_SCRIPT), script)];
+    if times.len() > 2 {
+        let faster = times[2].over(&times[0]);
+        let line = Line::plain(
+            "pg_partman, times faster",
+            time(times[2].median()),
+            time(times[0].median()),
+            faster.to_string(),
+        );
+        lines.push(line.target(Target::AtLeast(TIMES_PARTMAN), faster.median()));
+    }
+    Ok(Report {
+        title: format!("{} of {partitions} daily partitions leave and are dropped", partitions / 2),
+        columns: ["other", "pg_steward", "times the other"],
+        lines,
+    })
+}
+
+/// A database to be copied for each run, with a set for each of us and the policy that half of it
+/// leaves; and the scripts. Gives its name.
+fn prepare(bench: &Bench, cluster: &Cluster, partitions: i64, work: &Path) -> Result<String> {
+    let (model, mut client) = bench.database(cluster)?;
+    let first = partitions - AHEAD;
+    for name in ["kept", "kept_by_partman"] {
+        run(
+            &mut client,
+            &format!(
+                "CREATE TABLE {name} (
+                     id bigint NOT NULL, at timestamptz NOT NULL, customer integer NOT NULL,
+                     amount numeric(12, 2), note text, PRIMARY KEY (id, at)
+                 ) PARTITION BY RANGE (at);
+                 CREATE INDEX ON {name} (customer, at)"
+            ),
+        )?;
+    }
+    make(&mut client, "kept", first)?;
+    let keep = first - partitions / 2;
+    run(&mut client, &format!("SELECT steward.set_retention('kept', '{keep} days')"))?;
+    if bench.partman.is_some() {
+        let create = format!(
+            "SELECT partman.create_parent('public.kept_by_partman', 'at', 'native', 'daily',
+                                          p_premake := {AHEAD} - 1,
+                                          p_start_partition := (current_date - {first})::text);
+             UPDATE partman.part_config
+                SET infinite_time_partitions = true, retention = '{keep} days',
+                    retention_keep_table = false"
+        );
+        run(&mut client, &create)?;
+    }
+    let rows = client.query("SELECT sql FROM steward.plan('kept') ORDER BY ordinal", &[])?;
+    ensure!(rows.len() as i64 == partitions, "{} steps instead of {partitions}", rows.len());
+    let mut statements = String::new();
+    for row in rows {
+        writeln!(statements, "{}", row.get::<_, &str>(0))?;
+    }
+    std::fs::write(script(work, Side::Script), statements)?;
+    std::fs::write(script(work, Side::Steward), "CALL steward.maintain();\n")?;
+    std::fs::write(script(work, Side::Partman), "SELECT partman.run_maintenance();\n")?;
+    Ok(model)
+}
+
+/// Makes a set's partitions, some hundreds at a time: each is a lock until its call commits.
+fn make(client: &mut Client, name: &str, first: i64) -> Result<()> {
+    run(
+        client,
+        &format!(
+            "SELECT steward.manage_range('{name}', '1 day', premake => {AHEAD} - 1,
+                                         start_at => (current_date - {first})::text)"
+        ),
+    )
+}
+
+fn script(work: &Path, side: Side) -> std::path::PathBuf {
+    work.join(format!("{side:?}.sql"))
+}
+
+/// A fresh copy of the model.
+fn copy(cluster: &Cluster, model: &str, side: Side) -> Result<String> {
+    let database = format!("{model}_copy");
+    let mut admin = cluster.connect("postgres")?;
+    run(&mut admin, &format!("CREATE DATABASE {database} TEMPLATE {model}"))?;
+    if side == Side::Script {
+        run(&mut cluster.connect(&database)?, "DROP EXTENSION pg_steward")?;
+    }
+    run(&mut admin, "CHECKPOINT")?;
+    Ok(database)
+}
+
+fn discard(cluster: &Cluster, database: &str) -> Result<()> {
+    run(&mut cluster.connect("postgres")?, &format!("DROP DATABASE {database} WITH (FORCE)"))
+}
+
+/// Lets half of them go in a copy of the model, through psql.
+fn retire(
+    cluster: &Cluster,
+    model: &str,
+    side: Side,
+    partitions: i64,
+    work: &Path,
+) -> Result<Duration> {
+    let database = copy(cluster, model, side)?;
+    let parent = if side == Side::Partman { "kept_by_partman" } else { "kept" };
+    let left = left(&mut cluster.connect(&database)?, parent)?;
+    let psql = cluster.psql(&database).args(&["--quiet", "--set=ON_ERROR_STOP=1"]);
+    let started = Instant::now();
+    let output = psql.file(&script(work, side))?;
+    let took = started.elapsed();
+    ensure!(output.code == Some(0), "{side:?}: {}", output.text);
+    let gone = left - self::left(&mut cluster.connect(&database)?, parent)?;
+    ensure!((gone - partitions / 2).abs() <= 1, "{side:?}: {gone} are gone");
+    discard(cluster, &database)?;
+    Ok(took.mul_f64(partitions as f64 / 2.0 / gone as f64))
+}
+
+/// Tables of a set that are there, in the set or out of it, but for the default partition.
+fn left(client: &mut Client, parent: &str) -> Result<i64> {
+    let tables =
+        format!("SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^{parent}_p?2'");
+    count(client, &tables)
+}
+
+/// Who lets them go while pgbench runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The workers, with a pause between two.
+    Unattended,
+    /// `CALL steward.maintain()`, one right after the other.
+    Called,
+}
+
+fn latencies(
+    cluster: &Cluster,
+    model: &str,
+    pace: Pace,
+    rounds: usize,
+    work: &Path,
+) -> Result<Report> {
+    let (mut with, mut without) = (Rows::default(), Rows::default());
+    let mut gone = 0;
+    for _ in 0..rounds {
+        let database = copy(cluster, model, Side::Steward)?;
+        let before = left(&mut cluster.connect(&database)?, "kept")?;
+        let seconds = SETTLE_SECONDS + QUIET_SECONDS + BUSY_SECONDS + 1;
+        let load = Load { script: SCRIPT, clients: CLIENTS, rate: RATE, seconds };
+        let (done, from, until) = thread::scope(|scope| -> Result<_> {
+            let leaving = scope.spawn(|| {
+                thread::sleep(Duration::from_secs((SETTLE_SECONDS + QUIET_SECONDS).into()));
+                let from = now();
+                let outcome = let_go(cluster, &database, pace, work);
+                outcome.map(|()| (from, now()))
+            });
+            let done = pgbench::run(cluster, &database, work, &load)?;
+            let (from, until) =
+                leaving.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
+            Ok((done, from, until))
+        })?;
+        let between = |from: f64, until: f64| {
+            let within = move |each: &&Done| each.at >= from && each.at - each.took <= until;
+            Latency::of(done.iter().filter(within).map(|each| each.took))
+        };
+        with.push(&between(from, until.min(from + f64::from(BUSY_SECONDS)))?);
+        without.push(&between(from - f64::from(QUIET_SECONDS), from)?);
+        gone += before - left(&mut cluster.connect(&database)?, "kept")?;
+        discard(cluster, &database)?;
+    }
+    ensure!(gone > 0, "none has left meanwhile");
+    let line = |what: &str, without: &Series, with: &Series| {
+        Line::new(what, time(without.median()), time(with.median()), &with.over(without))
+    };
+    let p99 = line("99th percentile", &without.p99, &with.p99);
+    let ratio = with.p99.over(&without.p99).median();
+    let how = match pace {
+        Pace::Unattended => "workers let",
+        Pace::Called => "one CALL lets",
+    };
+    Ok(Report {
+        title: format!(
+            "{RATE} transactions a second from {CLIENTS} sessions, each an insert and two selects, while \
+             {how} {gone} partitions go, and before, {rounds} times"
+        ),
+        columns: ["before", "meanwhile", "times before"],
+        lines: vec![
+            line("median", &without.median, &with.median),
+            match pace {
+                Pace::Unattended => p99.target(Target::AtMost(TIMES_WITHOUT), ratio),
+                Pace::Called => p99,
+            },
+            line("longest", &without.longest, &with.longest),
+        ],
+    })
+}
+
+/// Lets partitions go for a while, or to the end.
+fn let_go(cluster: &Cluster, database: &str, pace: Pace, work: &Path) -> Result<()> {
+    if pace == Pace::Called {
+        let output = cluster
+            .psql(database)
+            .args(&["--quiet", "--set=ON_ERROR_STOP=1"])
+            .file(&script(work, Side::Steward))?;
+        ensure!(output.code == Some(0), "{}", output.text);
+        return Ok(());
+    }
+    let mut admin = cluster.connect("postgres")?;
+    run(&mut admin, "ALTER SYSTEM SET pg_steward.enabled = on")?;
+    run(&mut admin, "SELECT pg_reload_conf()")?;
+    thread::sleep(Duration::from_secs(BUSY_SECONDS.into())); // what is measured
+    run(&mut admin, "ALTER SYSTEM RESET pg_steward.enabled")?;
+    run(&mut admin, "SELECT pg_reload_conf()")
+}
+
+/// The rounds of one side.
+#[derive(Default)]
+struct Rows {
+    median: Series,
+    p99: Series,
+    longest: Series,
+}
+
+impl Rows {
+    fn push(&mut self, latency: &Latency) {
+        self.median.push(latency.median);
+        self.p99.push(latency.p99);
+        self.longest.push(latency.longest);
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

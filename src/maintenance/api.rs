@@ -1,0 +1,55 @@
+//! The SQL face of maintenance: `plan`.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::prepare;
+use crate::partition::{Table, check_owner, in_time, managed, needed, rows};
+use crate::pg::{Oid, identity, report};
+use crate::retention::Occasion;
+
+#[pg_extern(sql = false)]
+fn plan(
+    parent: Option<Oid>,
+    at: Option<TimestampWithTimeZone>,
+) -> std::result::Result<
+    TableIterator<
+        'static,
+        (
+            name!(ordinal, i32),
+            name!(parent, Oid),
+            name!(action, &'static str),
+            name!(partition, String),
+            name!(sql, String),
+            name!(lock, String),
+            name!(reason, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let at = needed(at, "at")?.into_inner();
+    let mut planned = Vec::new();
+    match parent {
+        Some(parent) => {
+            let table = Table::read(parent)?;
+            check_owner(&table.display(), table.owner)?;
+            planned.extend(
+                in_time(&table.display(), || prepare(table.oid, at, Occasion::Plan))?.steps,
+            );
+        }
+        None => {
+            for oid in managed()? {
+                let Ok(table) = Table::read(oid) else { continue };
+                if !identity::caller_is(table.owner) {
+                    continue;
+                }
+                match in_time(&table.display(), || prepare(oid, at, Occasion::Plan)) {
+                    Ok(work) => planned.extend(work.steps),
+                    Err(error) => report::failure(&table.display(), &error),
+                }
+            }
+        }
+    }
+    Ok(rows(planned))
+}

@@ -1,0 +1,213 @@
+//! Carries steps out, one transaction each: the same for a person who waits and for a worker.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::partition::{self, Action, Step, Work, lowest};
+use crate::pg::transaction::Transactions;
+use crate::pg::{Oid, clock, report, signals};
+use crate::{retention, settings};
+
+/// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
+const ATTEMPTS: u32 = 3;
+/// Between two attempts: from half of this to all of it, in milliseconds, doubling.
+const PAUSE_MILLISECONDS: u64 = 200;
+
+/// After so long a worker leaves what is old to the next run, which looks first whether a partition is
+/// lacking: an archive, or a copy to another tablespace, can take hours.
+const TURN: Duration = Duration::from_secs(60);
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// What was done, and to which partition, qualified.
+    pub(crate) done: Vec<(Action, String)>,
+    /// The partitions that failed, and why.
+    pub(crate) failed: Vec<(String, Error)>,
+    /// Of the steps that copy: bytes copied, and to copy.
+    pub(crate) bytes: Option<(i64, i64)>,
+    /// Somebody asked it to stop, or its time was up.
+    pub(crate) cancelled: Option<Error>,
+    /// A worker's time was up: the rest is for the next run.
+    pub(crate) unfinished: bool,
+    /// Where the lowest of those not made begins.
+    left_from: Option<i128>,
+}
+
+impl Outcome {
+    /// Ok, or the error that a caller is told: the only one, or the first of several.
+    pub(crate) fn result(&self) -> Result<()> {
+        if let Some(cancelled) = &self.cancelled {
+            return Err(cancelled.clone());
+        }
+        match self.failed.as_slice() {
+            [] => Ok(()),
+            [(_, only)] if self.done.is_empty() => Err(only.clone()),
+            [(_, first), ..] => Err(Error::StepsFailed {
+                failed: self.failed.len(),
+                steps: self.failed.len() + self.done.len(),
+                first: Box::new(first.clone()),
+            }),
+        }
+    }
+}
+
+/// Takes every step, each in its own transaction; one that fails stops no other, but for what was
+/// to follow on the same partition. `progress` is told before each step that copies.
+pub(crate) fn carry_out(
+    transactions: &Transactions<'_>,
+    work: &Work,
+    progress: impl Fn(&Outcome) -> Result<()>,
+) -> Result<Outcome> {
+    let outcome = Outcome { bytes: retention::bytes(work), ..Outcome::default() };
+    // Written down before the first step: see `remember_make_up`.
+    if work.remembered != work.make_up_from {
+        transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
+    }
+    if work.steps.iter().any(|step| step.action == Action::Detach && step.blocked.is_none()) {
+        transactions.own(|| retention::announce(work))?;
+    }
+    let began = Instant::now();
+    let mut run = Run { transactions, work, outcome, given_up: GivenUp::default(), began };
+    let mut held = Vec::new();
+    for step in &work.steps {
+        // Copied when nobody is at it; those that somebody holds come last.
+        if step.copies.is_some() && !transactions.step(|| retention::is_free(step))? {
+            held.push(step);
+            continue;
+        }
+        run.take(step, &progress)?;
+    }
+    for step in held {
+        run.take(step, &progress)?;
+    }
+    let mut outcome = run.outcome;
+    if outcome.cancelled.is_some() {
+        return Ok(outcome); // what was remembered at the start still holds
+    }
+    if let Some(error) = &work.refused {
+        report::failure("missed periods", error);
+        outcome.failed.push(("missed periods".into(), error.clone()));
+        outcome.left_from = lowest(outcome.left_from, work.make_up_from);
+    }
+    if outcome.left_from != work.make_up_from {
+        transactions.own(|| partition::remember_make_up(work.parent, outcome.left_from))?;
+    }
+    Ok(outcome)
+}
+
+/// A run in progress.
+struct Run<'a> {
+    transactions: &'a Transactions<'a>,
+    work: &'a Work,
+    outcome: Outcome,
+    given_up: GivenUp,
+    began: Instant,
+}
+
+impl Run<'_> {
+    fn take(&mut self, step: &Step, progress: impl Fn(&Outcome) -> Result<()>) -> Result<()> {
+        if self.given_up.covers(step) || self.outcome.cancelled.is_some() {
+            return Ok(());
+        }
+        if !self.transactions.attended()
+            && step.action != Action::Create
+            && self.began.elapsed() > TURN
+        {
+            self.outcome.unfinished = true;
+            return Ok(());
+        }
+        let partition = step.partition.to_string();
+        if step.copies.is_some() {
+            progress(&self.outcome)?;
+        }
+        let outcome = &mut self.outcome;
+        match attempt(self.transactions, self.work, step) {
+            Ok(()) => {
+                report::step(self.transactions.attended(), &said(step));
+                if let (Some((done, _)), Some(bytes)) = (&mut outcome.bytes, step.copies) {
+                    *done += bytes;
+                }
+                outcome.done.push((step.action, partition));
+            }
+            Err(error) if error.is_cancel() => outcome.cancelled = Some(error),
+            Err(error) => {
+                report::failure(&partition, &error);
+                self.given_up.add(step, &error);
+                outcome.failed.push((partition, error));
+                outcome.left_from = lowest(outcome.left_from, step.begins);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a failed step takes with it.
+#[derive(Default)]
+struct GivenUp {
+    /// The rest of what was to be done to these.
+    partitions: HashSet<Oid>,
+    /// Nothing more can be detached for now: somebody holds the set, or a detach is pending, and the
+    /// others would wait in vain as long as this one.
+    detaching: bool,
+}
+
+impl GivenUp {
+    fn add(&mut self, step: &Step, error: &Error) {
+        self.partitions.extend(step.subject);
+        self.detaching |= takes_out(step.action) && error.is_lock_trouble();
+    }
+
+    fn covers(&self, step: &Step) -> bool {
+        step.subject.is_some_and(|oid| self.partitions.contains(&oid))
+            || (self.detaching && step.leaving)
+    }
+}
+
+fn takes_out(action: Action) -> bool {
+    matches!(action, Action::Detach | Action::Finalize)
+}
+
+/// What is said of a step that was taken.
+fn said(step: &Step) -> String {
+    let done = match step.action {
+        Action::Create => "created partition",
+        Action::Detach => "detached partition",
+        Action::Finalize => "finished detaching",
+        Action::Archive => "archived",
+        Action::Drop => "dropped",
+        Action::Move => "moved",
+    };
+    format!("{done} {}", step.partition)
+}
+
+fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<()> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let outcome = match step.subject {
+            None => transactions.step(|| partition::take(work, step)),
+            Some(subject) => retention::take(transactions, work, step, subject),
+        };
+        match outcome {
+            Err(error) if error.is_lock_trouble() && tried < ATTEMPTS => {
+                signals::pause(clock::jittered(PAUSE_MILLISECONDS << tried));
+            }
+            outcome => return outcome.map_err(|error| naming(transactions, work.parent, error)),
+        }
+    }
+}
+
+/// Says which set's lock was not had, where that is what went wrong.
+pub(crate) fn naming(transactions: &Transactions<'_>, set: Oid, error: Error) -> Error {
+    if !error.is_lock_trouble() {
+        return error;
+    }
+    match transactions.own(|| partition::name(set)) {
+        Ok(Some(name)) => {
+            error.naming_lock(&name.to_string(), settings::lock_timeout_milliseconds())
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,95 @@
+//! One statement by itself, as psql would send it: for those that commit on their own account and
+//! refuse a transaction block (DETACH PARTITION … CONCURRENTLY).
+
+use std::ffi::CString;
+
+use pgrx::{PgMemoryContexts, pg_sys};
+
+use super::{identity, settings, subtransaction, workers};
+use crate::error::{Error, Result};
+
+/// Runs a utility statement in a worker, outside of any transaction, with the rights of `owner`.
+pub(super) fn alone(owner: pg_sys::Oid, sql: &str, lock_timeout_milliseconds: i32) -> Result<()> {
+    let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
+    settings::session("lock_timeout", &lock_timeout_milliseconds.to_string());
+    // The statement outlives the transactions that it goes through.
+    let mut memory = PgMemoryContexts::new("pg_steward statement");
+    // SAFETY: the context lives until the end of this function, and nothing unwinds out of it.
+    let outcome = unsafe { memory.switch_to(|_| as_owner(owner, &text)) };
+    // Code of the owner's may have run (a CHECK that the server evaluates) and changed settings in
+    // a transaction that the statement has committed.
+    let shown = workers::shown_as();
+    // SAFETY: outside any transaction, as a worker's start is.
+    unsafe { pg_sys::ResetAllOptions() };
+    workers::settle();
+    settings::session("application_name", &shown);
+    outcome
+}
+
+/// # Safety
+/// Outside any transaction, in a memory context that stays.
+unsafe fn as_owner(owner: pg_sys::Oid, text: &CString) -> Result<()> {
+    let (mut before, mut context_before) = (pg_sys::InvalidOid, 0);
+    // SAFETY: out-parameters are valid for the call.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut before, &mut context_before) };
+    // What such a statement has to remember beyond a commit it keeps in the portal's context.
+    // SAFETY: backend-local globals; a worker has no portal outside of a transaction.
+    let memory = unsafe {
+        pg_sys::PortalContext = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext
+    };
+    let outcome = subtransaction::caught(|| {
+        // SAFETY: the order of exec_simple_query and PortalRunUtility (src/backend/tcop). What the
+        // statement commits on its way puts neither user nor context back (xact.c,
+        // CommitTransaction): it stays the owner's to its end.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::SetUserIdAndSecContext(owner, identity::OWNER_CONTEXT);
+            pg_sys::MemoryContextSwitchTo(memory);
+            let raw = (*(*pg_sys::pg_parse_query(text.as_ptr())).elements).ptr_value;
+            let raw = raw.cast::<pg_sys::RawStmt>();
+            let planned =
+                pg_sys::palloc0(size_of::<pg_sys::PlannedStmt>()).cast::<pg_sys::PlannedStmt>();
+            (*planned).type_ = pg_sys::NodeTag::T_PlannedStmt;
+            (*planned).commandType = pg_sys::CmdType::CMD_UTILITY;
+            (*planned).canSetTag = true;
+            (*planned).utilityStmt = (*raw).stmt;
+            (*planned).stmt_location = (*raw).stmt_location;
+            (*planned).stmt_len = (*raw).stmt_len;
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            pg_sys::ProcessUtility(
+                planned,
+                text.as_ptr(),
+                false,
+                pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
+                std::ptr::null_mut(),
+            );
+            // One that has committed has taken it away already.
+            if pg_sys::ActiveSnapshotSet() {
+                pg_sys::PopActiveSnapshot();
+            }
+            pg_sys::SetUserIdAndSecContext(before, context_before);
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(())
+    });
+    if outcome.is_err() {
+        // SAFETY: brings the backend back to idle whatever state the error left. An abort puts back
+        // the user that its transaction began with (xact.c, AbortTransaction), which after a commit
+        // on the way is the owner.
+        unsafe {
+            pg_sys::AbortCurrentTransaction();
+            pg_sys::SetUserIdAndSecContext(before, context_before);
+        }
+    }
+    // SAFETY: as they were found.
+    unsafe {
+        pg_sys::PortalContext = std::ptr::null_mut();
+        pg_sys::MemoryContextSwitchTo(memory);
+    }
+    outcome
+}

@@ -1,0 +1,148 @@
+//! Takes the steps of retention and tiering, each in a transaction of its own.
+
+use super::{catalog, steps};
+use crate::error::{Error, Result};
+use crate::jobs;
+use crate::partition::{self, Action, Step, Work};
+use crate::pg::locks::{self, Strength};
+use crate::pg::transaction::{self, Transactions};
+use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings};
+use crate::settings;
+
+/// Writes down which partitions are about to leave, all of this plan in one transaction: whatever
+/// ends us, a table that was detached is known to have been ours.
+pub(crate) fn announce(work: &Work) -> Result<()> {
+    let Some(past) = &work.past else { return Ok(()) };
+    let Some(policy) = &past.retention else { return Ok(()) };
+    let about = |oid, action| {
+        work.steps.iter().any(|step| {
+            step.subject == Some(oid) && step.action == action && step.blocked.is_none()
+        })
+    };
+    let leaving: Vec<_> = steps::expired(past)
+        .filter(|period| about(period.oid, Action::Detach))
+        .map(|period| {
+            let settled = policy.fate == partition::Fate::Detach
+                && !work
+                    .steps
+                    .iter()
+                    .any(|step| step.subject == Some(period.oid) && step.action == Action::Move);
+            (period, policy.fate, policy.to_schema.as_deref(), settled)
+        })
+        .collect();
+    catalog::announce(work.parent, &leaving)
+}
+
+/// How much there is to copy: none yet, and of how many bytes; None: no step copies.
+pub(crate) fn bytes(work: &Work) -> Option<(i64, i64)> {
+    let sizes: Vec<i64> = work.steps.iter().filter_map(|step| step.copies).collect();
+    (!sizes.is_empty()).then(|| (0, sizes.iter().sum()))
+}
+
+/// Whether nobody holds or waits for what a step copies, at this moment. In a transaction of its own,
+/// whose end lets go.
+pub(crate) fn is_free(step: &Step) -> Result<bool> {
+    let Some(subject) = step.subject else { return Ok(true) };
+    Ok(partition::tree(subject)?.into_iter().all(locks::relation_is_free))
+}
+
+/// Takes a step that is about `subject`.
+pub(crate) fn take(
+    transactions: &Transactions<'_>,
+    work: &Work,
+    step: &Step,
+    subject: Oid,
+) -> Result<()> {
+    if let Some(blocked) = &step.blocked {
+        return Err(blocked.clone());
+    }
+    match step.action {
+        Action::Detach if step.alone => {
+            transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds())
+        }
+        Action::Archive => archive(transactions, work, step, subject),
+        Action::Drop => transactions.step(|| drop_table(work, step, subject)),
+        Action::Move if step.copies.is_none() => {
+            transactions.step(|| relocate(work, step, subject))
+        }
+        Action::Detach | Action::Finalize | Action::Move | Action::Create => {
+            transactions.step(|| {
+                expect_name(step, subject)?;
+                partition::take(work, step)
+            })
+        }
+    }
+}
+
+/// The step's SQL goes by name; somebody may have given that to another table meanwhile.
+fn expect_name(step: &Step, subject: Oid) -> Result<bool> {
+    let state = transaction::with_latest_snapshot(|| catalog::state(subject))?;
+    match state {
+        Some((name, is_partition)) if name == step.partition => Ok(is_partition),
+        _ => Err(Error::PartitionChanged { partition: step.partition.to_string() }),
+    }
+}
+
+/// Locked by what it is, then looked at again, then dropped by its name.
+fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    under_lock(subject, Strength::AccessExclusive, || {
+        if transaction::with_latest_snapshot(|| catalog::state(subject))?.is_none() {
+            return Ok(()); // the archive function, or somebody, was faster
+        }
+        if expect_name(step, subject)? {
+            return Err(Error::PartitionChanged { partition: step.partition.to_string() });
+        }
+        partition::take(work, step)
+    })
+}
+
+fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    under_lock(subject, Strength::AccessExclusive, || {
+        expect_name(step, subject)?;
+        for (role, sql) in &step.as_others {
+            identity::as_owner(*role, || query::run(sql))?;
+        }
+        partition::take(work, step)?;
+        extension::hold()?;
+        catalog::settle(subject)
+    })
+}
+
+/// Nobody writes into the table between the function's look at it and its end. That it said true is
+/// noted in the same transaction: what it archived in this database and the note are there together,
+/// or not at all.
+fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    let outcome = transactions.step(|| {
+        under_lock(subject, Strength::Share, || {
+            if expect_name(step, subject)? {
+                return Err(Error::PartitionChanged { partition: step.partition.to_string() });
+            }
+            Ok(())
+        })?;
+        let answer = identity::as_owner(work.owner, || {
+            query::one(step.sql.clone(), &[], |row| row.optional::<bool>(1))
+        })?;
+        if answer != Some(true) {
+            return Err(Error::NotArchived { partition: step.partition.to_string(), answer });
+        }
+        extension::hold()?;
+        catalog::note_archived(subject)
+    });
+    if let Err(error) = &outcome
+        && !error.is_lock_trouble()
+    {
+        transactions.own(|| {
+            let failures = catalog::failures(subject)?.saturating_add(1);
+            let pause = jobs::backoff(failures, clock::random());
+            catalog::note_failure(subject, error, clock::now().saturating_add(pause))
+        })?;
+    }
+    outcome
+}
+
+fn under_lock<T>(subject: Oid, strength: Strength, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+        locks::relation(subject, strength);
+        work()
+    })
+}

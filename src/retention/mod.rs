@@ -1,0 +1,15 @@
+//! What leaves a range set when it is old, and where older periods lie.
+//!
+//! `plan` decides what is still to be done with a period, `catalog` knows what has been done with
+//! those that are leaving, `steps` says it in SQL, `apply` does it.
+
+mod api;
+mod apply;
+mod catalog;
+mod plan;
+mod relocation;
+mod steps;
+mod tiering;
+
+pub(crate) use apply::{announce, bytes, is_free, take};
+pub(crate) use steps::{Occasion, extend};

@@ -1,0 +1,343 @@
+//! From facts and decisions to steps.
+
+use std::collections::HashMap;
+
+use super::catalog::{self, Leaving};
+use super::plan::{self, Case, Phase, Standing};
+use super::{relocation, tiering};
+use crate::error::{Error, Result};
+use crate::partition::{Action, Fate, Past, Period, Retention, Step, Work, name};
+use crate::pg::ident::{self, Qualified};
+use crate::pg::{Oid, transaction};
+use crate::settings;
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Somebody who looks: all that is due.
+    Plan,
+    /// Somebody who waits: all that is due, and an archive function that has failed is asked again.
+    Person,
+    /// A worker, which has the time to let one partition go after the other: with each, every session
+    /// has to read the set's bounds and plan its queries on it anew (relcache.c, inval.c).
+    Worker,
+}
+
+/// Adds to a set's work what its retention and tiering ask for, oldest period first.
+pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()> {
+    let Some(past) = work.past.take() else { return Ok(()) };
+    let (mut due_again_at, mut more_at) = (work.due_again_at, None);
+    if let Some(next) = past.next_at {
+        due_again_at = due_again_at.min(next);
+    }
+    // The names and the state of now, when the set's lock was had.
+    let found = transaction::with_latest_snapshot(|| -> Result<_> {
+        let set = name(work.parent)?
+            .ok_or_else(|| Error::NoSuchRelation { oid: ident::oid_number(work.parent) })?;
+        let retry_at = if occasion == Occasion::Person { i64::MAX } else { at };
+        let drafting = Drafting { work, past: &past, set, retry_at };
+        let mut steps = Vec::new();
+        if past.retention.is_some() || past.is_pending {
+            steps.extend(drafting.leaving(&mut due_again_at)?);
+        }
+        let pause = settings::retention_pause_microseconds();
+        let mut expired: Vec<&Period> = expired(&past).collect();
+        if occasion == Occasion::Worker && pause > 0 && expired.len() > 1 {
+            expired.truncate(1);
+            more_at = Some(at.saturating_add(pause));
+        }
+        steps.extend(drafting.expired(expired)?);
+        steps.extend(tiering::steps(work, &past)?);
+        Ok(steps)
+    })?;
+    work.steps.extend(found);
+    work.due_again_at = due_again_at;
+    work.more_at = more_at;
+    work.past = Some(past);
+    Ok(())
+}
+
+/// A period with something to be done to it.
+struct Subject<'a> {
+    oid: Oid,
+    name: &'a Qualified,
+    upper: &'a str,
+    case: Case,
+    /// Statements that bring it to where it is kept.
+    relocation: relocation::Statements,
+    foreign_table: bool,
+}
+
+struct Drafting<'a> {
+    work: &'a Work,
+    past: &'a Past,
+    set: Qualified,
+    retry_at: i64,
+}
+
+impl Drafting<'_> {
+    /// Steps for periods that have been on their way already.
+    fn leaving(&self, due_again_at: &mut i64) -> Result<Vec<Step>> {
+        let found = catalog::leaving(self.work.parent)?;
+        let mut relocation = relocation::Relocation::default();
+        let foreign = catalog::foreign_tables(found.iter().map(|each| each.oid).collect())?;
+        let mut steps = Vec::new();
+        for each in &found {
+            let case = self.case_of(each);
+            if let Some(ask_at) = each.ask_at.filter(|_| !case.may_ask && case.expired) {
+                *due_again_at = (*due_again_at).min(ask_at);
+            }
+            let mut subject = Subject {
+                oid: each.oid,
+                name: &each.name,
+                upper: &each.upper,
+                case,
+                relocation: relocation::Statements::default(),
+                foreign_table: foreign.contains(&each.oid),
+            };
+            if each.fate == Some(Fate::Detach) {
+                subject.relocation = relocation.of(each.oid, each.to_schema.as_deref())?;
+                subject.case.relocates = !subject.relocation.is_empty();
+            }
+            steps.extend(self.steps(&subject, None)?);
+        }
+        Ok(steps)
+    }
+
+    fn case_of(&self, each: &Leaving) -> Case {
+        let retention = self.past.retention.as_ref();
+        let same = retention.is_some_and(|policy| Some(policy.fate) == each.fate);
+        Case {
+            standing: each.standing,
+            fate: each.fate,
+            expired: same && plan::leaves(each.ends, false, self.past.horizon, self.past.position),
+            needs_archive: retention.is_some_and(|policy| policy.archive_function.is_some()),
+            archived: each.archived,
+            may_ask: each.ask_at.is_none_or(|at| at <= self.retry_at),
+            relocates: false,
+        }
+    }
+
+    /// Steps for partitions whose time has come.
+    fn expired(&self, expired: Vec<&Period>) -> Result<Vec<Step>> {
+        let Some(policy) = &self.past.retention else { return Ok(Vec::new()) };
+        if expired.is_empty() {
+            return Ok(Vec::new());
+        }
+        let oids: Vec<Oid> = expired.iter().map(|period| period.oid).collect();
+        let foreign = catalog::foreign_tables(oids.clone())?;
+        let referencing = catalog::referencing(self.work.parent, oids)?;
+        let mut relocation = relocation::Relocation::default();
+        // One that is half detached already stands among those that are leaving.
+        let pending: Vec<Oid> = match self.past.is_pending {
+            true => catalog::leaving(self.work.parent)?.into_iter().map(|each| each.oid).collect(),
+            false => Vec::new(),
+        };
+        let mut steps = Vec::new();
+        for period in expired.into_iter().filter(|period| !pending.contains(&period.oid)) {
+            let relocation = match policy.fate {
+                Fate::Detach => relocation.of(period.oid, policy.to_schema.as_deref())?,
+                Fate::Drop => relocation::Statements::default(),
+            };
+            let subject = Subject {
+                oid: period.oid,
+                name: &period.name,
+                upper: &period.upper,
+                case: Case {
+                    standing: Standing::Attached,
+                    fate: Some(policy.fate),
+                    expired: true,
+                    needs_archive: policy.archive_function.is_some(),
+                    archived: false,
+                    may_ask: true,
+                    relocates: !relocation.is_empty(),
+                },
+                relocation,
+                foreign_table: foreign.contains(&period.oid),
+            };
+            let of_the_set = referencing.contains_key(&self.work.parent);
+            let blocked = self.referenced(&referencing, period);
+            steps.extend(self.steps(&subject, blocked)?);
+            if of_the_set {
+                // They are all blocked, by the same: once is enough.
+                steps.truncate(1);
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    fn referenced(&self, referencing: &HashMap<Oid, String>, period: &Period) -> Option<Error> {
+        let set = referencing.get(&self.work.parent).map(|table| (self.set.to_string(), table));
+        let own = || referencing.get(&period.oid).map(|table| (period.name.to_string(), table));
+        let (relation, referencing) = set.or_else(own)?;
+        Some(Error::ReferencedBy { relation, referencing: referencing.clone() })
+    }
+
+    fn steps(&self, subject: &Subject<'_>, blocked: Option<Error>) -> Result<Vec<Step>> {
+        let phases = plan::phases(subject.case);
+        let Some((first, rest)) = phases.split_first() else { return Ok(Vec::new()) };
+        let mut steps = vec![self.step(subject, *first)?];
+        match blocked {
+            // What cannot leave is not dropped either.
+            Some(error) => {
+                for step in &mut steps {
+                    step.reason.push_str(&format!("; blocked: {error}"));
+                    step.blocked = Some(error.clone());
+                }
+            }
+            None => {
+                for phase in rest {
+                    steps.push(self.step(subject, *phase)?);
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    fn step(&self, subject: &Subject<'_>, phase: Phase) -> Result<Step> {
+        let drafted = match phase {
+            Phase::Detach if self.past.has_default => self.detach_at_once(subject),
+            Phase::Detach => self.detach(subject),
+            Phase::Finalize => self.finalize(subject),
+            Phase::Archive => self.archive(subject),
+            Phase::Drop => drop_table(subject),
+            Phase::Relocate => relocate(subject),
+        };
+        let step = Step::new(self.work.parent, drafted.action, subject.name.clone(), drafted.sql);
+        Ok(Step {
+            lock: drafted.lock,
+            reason: drafted.reason,
+            blocked: drafted.blocked,
+            subject: Some(subject.oid),
+            alone: phase == Phase::Detach && !self.past.has_default,
+            leaving: subject.case.standing != Standing::Detached,
+            as_others: match phase {
+                Phase::Relocate => subject.relocation.as_others.clone(),
+                _ => Vec::new(),
+            },
+            ..step
+        })
+    }
+
+    fn too_old(&self, subject: &Subject<'_>) -> String {
+        let keep = self.past.retention.as_ref().map_or("", |policy: &Retention| &policy.keep);
+        let unit = match keep.parse::<i128>() {
+            Ok(_) => " keys",
+            Err(_) => "",
+        };
+        format!("it ends at {} and {keep}{unit} are kept", subject.upper)
+    }
+
+    fn detach(&self, subject: &Subject<'_>) -> Draft {
+        Draft {
+            action: Action::Detach,
+            sql: format!(
+                "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY;",
+                self.set, subject.name
+            ),
+            lock: format!(
+                "SHARE UPDATE EXCLUSIVE on {0}, ACCESS EXCLUSIVE on {1} when nobody uses it any \
+                 more; waits for transactions that have used {0}",
+                self.set, subject.name
+            ),
+            reason: self.too_old(subject),
+            blocked: None,
+        }
+    }
+
+    /// Where there is a default partition the server refuses CONCURRENTLY (tablecmds.c,
+    /// ATExecDetachPartition).
+    fn detach_at_once(&self, subject: &Subject<'_>) -> Draft {
+        Draft {
+            action: Action::Detach,
+            sql: format!("ALTER TABLE {} DETACH PARTITION {};", self.set, subject.name),
+            lock: format!(
+                "ACCESS EXCLUSIVE on {}, on its default partition and on {}",
+                self.set, subject.name
+            ),
+            reason: format!("{}; at once, for there is a default partition", self.too_old(subject)),
+            blocked: None,
+        }
+    }
+
+    fn finalize(&self, subject: &Subject<'_>) -> Draft {
+        Draft {
+            action: Action::Finalize,
+            sql: format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE;", self.set, subject.name),
+            lock: format!(
+                "SHARE UPDATE EXCLUSIVE on {}, ACCESS EXCLUSIVE on {}; waits for snapshots that \
+                 are older",
+                self.set, subject.name
+            ),
+            reason: "its DETACH … CONCURRENTLY was broken off half way".into(),
+            blocked: None,
+        }
+    }
+
+    fn archive(&self, subject: &Subject<'_>) -> Draft {
+        let signature = self
+            .past
+            .retention
+            .as_ref()
+            .and_then(|policy| policy.archive_function.as_deref())
+            .unwrap_or_default();
+        let found = catalog::archive_function(&self.set.to_string(), signature, self.work.owner);
+        let (function, blocked) = match found {
+            Ok(function) => (function, None),
+            Err(error) => (signature.to_owned(), Some(error)),
+        };
+        let table = ident::literal(&subject.name.to_string());
+        let mut reason = "nothing is dropped unless it says true".to_owned();
+        if let Some(error) = &blocked {
+            reason.push_str(&format!("; blocked: {error}"));
+        }
+        Draft {
+            action: Action::Archive,
+            sql: format!("SELECT {function}({table}::pg_catalog.regclass);"),
+            lock: format!("none on {}, SHARE on {}", self.set, subject.name),
+            reason,
+            blocked,
+        }
+    }
+}
+
+struct Draft {
+    action: Action,
+    sql: String,
+    lock: String,
+    reason: String,
+    blocked: Option<Error>,
+}
+
+fn drop_table(subject: &Subject<'_>) -> Draft {
+    let kind = if subject.foreign_table { "FOREIGN TABLE" } else { "TABLE" };
+    Draft {
+        action: Action::Drop,
+        sql: format!("DROP {kind} {};", subject.name),
+        lock: format!("none on the set, ACCESS EXCLUSIVE on {}", subject.name),
+        reason: match subject.case.needs_archive {
+            true => "it is archived".into(),
+            false => "it has left the set".into(),
+        },
+        blocked: None,
+    }
+}
+
+fn relocate(subject: &Subject<'_>) -> Draft {
+    Draft {
+        action: Action::Move,
+        sql: subject.relocation.sql(),
+        lock: format!("none on the set, ACCESS EXCLUSIVE on {}", subject.name),
+        reason: "it is kept as a table of its own".into(),
+        blocked: subject.relocation.blocked.clone(),
+    }
+}
+
+/// The partitions that retention takes out of the set.
+pub(super) fn expired(past: &Past) -> impl Iterator<Item = &Period> {
+    let asked_for = past.retention.is_some();
+    past.periods.iter().filter(move |period| {
+        asked_for && plan::leaves(period.ends, period.is_last, past.horizon, past.position)
+    })
+}

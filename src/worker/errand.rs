@@ -1,0 +1,55 @@
+//! An errand: one job that a worker runs while a session waits, for what cannot be done inside of
+//! that session's CALL.
+
+use super::run;
+use crate::error::Result;
+use crate::jobs::{self, Job};
+use crate::pg::locks::TargetLock;
+use crate::pg::relay::{self, Errand, Line};
+use crate::pg::transaction::{self, Transactions};
+use crate::pg::{Oid, databases, report, settings as pg_settings, workers};
+use crate::settings;
+
+/// What the postmaster calls.
+const ENTRY_POINT: &str = "pg_steward_errand_main";
+
+workers::entry_point!(pg_steward_errand_main, main);
+
+/// Has a worker run a job; what it says is said here, what it fails with is the error.
+pub(super) fn send(database: Oid, job: &Job) -> Result<()> {
+    let name = databases::name(database).unwrap_or_default();
+    relay::send(
+        "pg_steward executor",
+        &format!("pg_steward executor: {name} job {}", job.job_id),
+        ENTRY_POINT,
+        Errand {
+            database: database.to_u32(),
+            lock_timeout_milliseconds: settings::lock_timeout_milliseconds(),
+            job_id: job.job_id,
+        },
+    )
+}
+
+fn main(argument: workers::Argument) {
+    let Some((line, database)) = Line::take_up(argument) else { return };
+    let job_id = line.errand.job_id;
+    workers::show_as(&format!("pg_steward executor: {database} job {job_id}"));
+    workers::report(Some(&format!("job {job_id}")));
+    let timeout = line.errand.lock_timeout_milliseconds.to_string();
+    pg_settings::session("pg_steward.lock_timeout", &timeout);
+    let outcome = work(job_id);
+    line.end();
+    if let Err(error) = outcome {
+        report::fail(error);
+    }
+}
+
+fn work(job_id: i64) -> Result<()> {
+    let (job, registry) =
+        transaction::with_extension(|| Ok((jobs::find(job_id)?, jobs::registry()?)))?;
+    // A run that came in between is waited for, as by whoever sent us.
+    let lock = transaction::run(|| {
+        Ok(pg_settings::with_lock_timeout(0, || TargetLock::wait(registry, job.target)))
+    })?;
+    run::run(&Transactions::Errand, &job, None, &lock)
+}
