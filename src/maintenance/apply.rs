@@ -65,9 +65,6 @@ pub(crate) fn carry_out(
     if work.remembered != work.make_up_from {
         transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
     }
-    if work.steps.iter().any(|step| step.action == Action::Detach && step.blocked.is_none()) {
-        transactions.own(|| retention::announce(work))?;
-    }
     let began = Instant::now();
     let mut run = Run { transactions, work, outcome, given_up: GivenUp::default(), began };
     let mut held = Vec::new();
@@ -192,7 +189,7 @@ fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<
         };
         match outcome {
             Err(error) if error.is_lock_trouble() && tried < ATTEMPTS => {
-                signals::pause(clock::jittered(PAUSE_MILLISECONDS << tried));
+                signals::try_pause(clock::jittered(PAUSE_MILLISECONDS << tried))?;
             }
             outcome => return outcome.map_err(|error| naming(transactions, work.parent, error)),
         }

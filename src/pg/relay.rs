@@ -1,7 +1,7 @@
 //! A worker that does something for a session that waits: what it says, the session says; what it
 //! fails with, the session is told. The way parallel workers have (src/backend/libpq/pqmq.c).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -31,6 +31,10 @@ struct Header {
     errand: Errand,
     /// 1: the worker got to its end.
     ended_well: AtomicU32,
+    /// Nobody waits any more.
+    abandoned: AtomicBool,
+    /// The process to be stopped then.
+    worker: AtomicI32,
 }
 
 const QUEUE_BYTES: usize = 64 * 1024;
@@ -44,7 +48,14 @@ pub(crate) fn send(kind: &str, name: &str, entry_point: &str, errand: Errand) ->
     let (segment, header, handle) = unsafe {
         let segment = pg_sys::dsm_create(size_of::<Header>() + QUEUE_BYTES, 0);
         let header = pg_sys::dsm_segment_address(segment).cast::<Header>();
-        header.write(Header { errand, ended_well: AtomicU32::new(0) });
+        header.write(Header {
+            errand,
+            ended_well: AtomicU32::new(0),
+            abandoned: AtomicBool::new(false),
+            worker: AtomicI32::new(0),
+        });
+        // A session that is terminated runs no code of ours but this.
+        pg_sys::on_dsm_detach(segment, Some(abandon), header.into());
         let queue = pg_sys::shm_mq_create(header.add(1).cast(), QUEUE_BYTES);
         pg_sys::shm_mq_set_receiver(queue, pg_sys::MyProc);
         (segment, header, pg_sys::shm_mq_attach(queue, segment, std::ptr::null_mut()))
@@ -66,17 +77,29 @@ pub(crate) fn send(kind: &str, name: &str, entry_point: &str, errand: Errand) ->
     if ended_well { Ok(()) } else { Err(Error::WorkerDied) }
 }
 
-/// A worker that is stopped when nobody waits for it any more.
+/// Stops the worker, as pg_cancel_backend does: it writes down how it ended. Called when the session
+/// lets go of the segment, however it comes to that (src/backend/storage/ipc/dsm.c).
+unsafe extern "C-unwind" fn abandon(_segment: *mut pg_sys::dsm_segment, header: pg_sys::Datum) {
+    let header = header.cast_mut_ptr::<Header>();
+    // SAFETY: the segment is still mapped; the header was written when it was made.
+    let worker = unsafe {
+        (*header).abandoned.store(true, Ordering::SeqCst);
+        (*header).worker.load(Ordering::SeqCst)
+    };
+    // One that has ended is nobody.
+    if signals::is_alive(worker) {
+        signals::interrupt(worker);
+    }
+}
+
+/// A worker that is stopped when nobody waits for it any more: by [`abandon`] once it has taken up the
+/// errand.
 struct Running(Option<Worker>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(worker) = self.0.take() {
-            match worker.pid() {
-                // As pg_cancel_backend does: it writes down how it ended.
-                Some(pid) => signals::interrupt(pid),
-                None => worker.terminate(),
-            }
+        if let Some(worker) = self.0.take().filter(|worker| worker.pid().is_none()) {
+            worker.terminate();
         }
     }
 }
@@ -141,8 +164,7 @@ fn hand_on(message: &[u8]) -> Result<()> {
                 hint: text(report.hint),
             }));
         }
-        // Already in the server log, by the worker.
-        report.output_to_server = false;
+        // Where the worker was is of no interest.
         report.context = std::ptr::null_mut();
         pg_sys::ThrowErrorData(&raw mut report);
     }
@@ -167,6 +189,10 @@ impl Line {
                 return None;
             }
             let header = pg_sys::dsm_segment_address(segment).cast::<Header>();
+            (*header).worker.store(signals::my_pid(), Ordering::SeqCst);
+            if (*header).abandoned.load(Ordering::SeqCst) {
+                return None;
+            }
             let queue = header.add(1).cast::<pg_sys::shm_mq>();
             pg_sys::shm_mq_set_sender(queue, pg_sys::MyProc);
             let handle = pg_sys::shm_mq_attach(queue, segment, std::ptr::null_mut());
@@ -180,6 +206,9 @@ impl Line {
     /// The errand is done, well or not so well, and said.
     pub(crate) fn end(self) {
         // SAFETY: the mapping lives as long as this process.
-        unsafe { (*self.header).ended_well.store(1, Ordering::Release) };
+        unsafe {
+            (*self.header).worker.store(0, Ordering::SeqCst);
+            (*self.header).ended_well.store(1, Ordering::Release);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::{query, version};
+use super::{query, subtransaction, version};
 use crate::error::Result;
 
 unsafe extern "C-unwind" {
@@ -72,11 +72,20 @@ fn nap(at_most: Duration) {
 }
 
 /// Waits out a time, however often the latch is set; interruptible, as `wait` is.
-pub(crate) fn pause(time: Duration) {
+fn pause(time: Duration) {
     let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()) {
         wait(left);
     }
+}
+
+/// The same for where nothing is under way that would have to be rolled back. Err: somebody asked us to
+/// stop meanwhile, which outside of a transaction would end a worker without a word.
+pub(crate) fn try_pause(time: Duration) -> Result<()> {
+    subtransaction::caught(|| {
+        pause(time);
+        Ok(())
+    })
 }
 
 /// Sends SIGTERM to a worker of ours.

@@ -36,12 +36,15 @@ fn set_retention(
         Some(function) => Some(check_function(&set, fate, function)?),
         None => None,
     };
-    Ok(set.keep(Some(&Retention { keep, fate, to_schema, archive_function }))?)
+    set.keep(Some(&Retention { keep, fate, to_schema, archive_function }))?;
+    Ok(catalog::withdraw(set.oid())?)
 }
 
 #[pg_extern(sql = false)]
 fn clear_retention(parent: Oid) -> std::result::Result<(), ErrorReport> {
-    Ok(OwnedRange::take(parent, "clear_retention()")?.keep(None)?)
+    let set = OwnedRange::take(parent, "clear_retention()")?;
+    set.keep(None)?;
+    Ok(catalog::withdraw(set.oid())?)
 }
 
 #[pg_extern(sql = false)]

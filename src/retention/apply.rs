@@ -3,35 +3,11 @@
 use super::{catalog, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
-use crate::partition::{self, Action, Step, Work};
+use crate::partition::{self, Action, Fate, Step, Work};
 use crate::pg::locks::{self, Strength};
 use crate::pg::transaction::{self, Transactions};
 use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings};
 use crate::settings;
-
-/// Writes down which partitions are about to leave, all of this plan in one transaction: whatever
-/// ends us, a table that was detached is known to have been ours.
-pub(crate) fn announce(work: &Work) -> Result<()> {
-    let Some(past) = &work.past else { return Ok(()) };
-    let Some(policy) = &past.retention else { return Ok(()) };
-    let about = |oid, action| {
-        work.steps.iter().any(|step| {
-            step.subject == Some(oid) && step.action == action && step.blocked.is_none()
-        })
-    };
-    let leaving: Vec<_> = steps::expired(past)
-        .filter(|period| about(period.oid, Action::Detach))
-        .map(|period| {
-            let settled = policy.fate == partition::Fate::Detach
-                && !work
-                    .steps
-                    .iter()
-                    .any(|step| step.subject == Some(period.oid) && step.action == Action::Move);
-            (period, policy.fate, policy.to_schema.as_deref(), settled)
-        })
-        .collect();
-    catalog::announce(work.parent, &leaving)
-}
 
 /// How much there is to copy: none yet, and of how many bytes; None: no step copies.
 pub(crate) fn bytes(work: &Work) -> Option<(i64, i64)> {
@@ -57,21 +33,66 @@ pub(crate) fn take(
         return Err(blocked.clone());
     }
     match step.action {
-        Action::Detach if step.alone => {
-            transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds())
-        }
+        Action::Detach if step.alone => detach(transactions, work, step, subject),
+        Action::Detach => transactions.step(|| detach_at_once(work, step, subject)),
         Action::Archive => archive(transactions, work, step, subject),
         Action::Drop => transactions.step(|| drop_table(work, step, subject)),
         Action::Move if step.copies.is_none() => {
             transactions.step(|| relocate(work, step, subject))
         }
-        Action::Detach | Action::Finalize | Action::Move | Action::Create => {
-            transactions.step(|| {
-                expect_name(step, subject)?;
-                partition::take(work, step)
-            })
-        }
+        Action::Finalize | Action::Move | Action::Create => transactions.step(|| {
+            expect_name(step, subject)?;
+            partition::take(work, step)
+        }),
     }
+}
+
+/// Written down first that it is ours: whatever ends us, no table is left of which nobody knows. That
+/// commit need not wait for the disk, for it gets there before the one that detaches does.
+///
+/// An attempt before this one that was broken off half way is finished: the server begins no DETACH …
+/// CONCURRENTLY anew (tablecmds.c, MarkInheritDetached).
+fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    let is_pending = transactions.own_without_waiting(|| {
+        expect_name(step, subject)?;
+        let is_pending = catalog::is_pending(work.parent, subject)?;
+        if !is_pending {
+            announce(work, subject)?;
+        }
+        Ok(is_pending)
+    })?;
+    if is_pending {
+        return transactions.step(|| {
+            expect_name(step, subject)?;
+            partition::take(work, &steps::finalizing(step))
+        });
+    }
+    let outcome = transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds());
+    if outcome.is_err() {
+        // It may have stayed. Whoever detaches it later has reasons of their own, and it is theirs.
+        transactions.own(|| catalog::withdraw(work.parent))?;
+    }
+    outcome
+}
+
+/// Both in one transaction.
+fn detach_at_once(work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    extension::hold()?;
+    expect_name(step, subject)?;
+    announce(work, subject)?;
+    partition::take(work, step)
+}
+
+/// Writes down what a partition leaves for, and takes back what an earlier run, that was ended by
+/// force, had written of others which have stayed.
+fn announce(work: &Work, subject: Oid) -> Result<()> {
+    catalog::withdraw(work.parent)?;
+    let Some(past) = &work.past else { return Ok(()) };
+    let period = past.periods.iter().find(|period| period.oid == subject);
+    let (Some(period), Some(policy)) = (period, &past.retention) else { return Ok(()) };
+    let is_moved = |step: &Step| step.subject == Some(subject) && step.action == Action::Move;
+    let settled = policy.fate == Fate::Detach && !work.steps.iter().any(is_moved);
+    catalog::announce(work.parent, period, policy, settled)
 }
 
 /// The step's SQL goes by name; somebody may have given that to another table meanwhile.
@@ -84,7 +105,10 @@ fn expect_name(step: &Step, subject: Oid) -> Result<bool> {
 }
 
 /// Locked by what it is, then looked at again, then dropped by its name.
+///
+/// That a table is dropped is noted in our tables by a trigger: the extension stays in place meanwhile.
 fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    extension::hold()?;
     under_lock(subject, Strength::AccessExclusive, || {
         if transaction::with_latest_snapshot(|| catalog::state(subject))?.is_none() {
             return Ok(()); // the archive function, or somebody, was faster
@@ -119,6 +143,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
             }
             Ok(())
         })?;
+        still_ours(work)?;
         let answer = identity::as_owner(work.owner, || {
             query::one(step.sql.clone(), &[], |row| row.optional::<bool>(1))
         })?;
@@ -138,6 +163,18 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         })?;
     }
     outcome
+}
+
+/// The plan may be hours old: somebody else's function may go by that name now.
+fn still_ours(work: &Work) -> Result<()> {
+    let retention = work.past.as_ref().and_then(|past| past.retention.as_ref());
+    let Some(signature) = retention.and_then(|policy| policy.archive_function.as_ref()) else {
+        return Ok(());
+    };
+    transaction::with_latest_snapshot(|| {
+        let set = partition::name(work.parent)?.map(|name| name.to_string()).unwrap_or_default();
+        catalog::archive_function(&set, signature, work.owner).map(|_| ())
+    })
 }
 
 fn under_lock<T>(subject: Oid, strength: Strength, work: impl FnOnce() -> Result<T>) -> Result<T> {

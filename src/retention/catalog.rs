@@ -6,7 +6,7 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use super::plan::Standing;
 use crate::error::{Error, Result};
-use crate::partition::{Fate, Period};
+use crate::partition::{Fate, Period, Retention};
 use crate::pg::ident::Qualified;
 use crate::pg::{Oid, clock, identity, query};
 
@@ -69,25 +69,18 @@ pub(super) fn leaving(parent: Oid) -> Result<Vec<Leaving>> {
     })
 }
 
-/// Writes down, before they are detached, which periods leave and what for.
-pub(super) fn announce(parent: Oid, periods: &[(&Period, Fate, Option<&str>, bool)]) -> Result<()> {
-    let column = |text: fn(&Period) -> String| -> Vec<String> {
-        periods.iter().map(|(period, ..)| text(period)).collect()
-    };
-    let oids: Vec<Oid> = periods.iter().map(|(period, ..)| period.oid).collect();
-    let fates: Vec<&str> = periods.iter().map(|(_, fate, ..)| fate.as_str()).collect();
-    let schemas: Vec<Option<&str>> = periods.iter().map(|(_, _, schema, _)| *schema).collect();
-    let settled: Vec<bool> = periods.iter().map(|(.., settled)| *settled).collect();
+/// Writes down that a period is about to leave, and what for.
+pub(super) fn announce(
+    parent: Oid,
+    period: &Period,
+    policy: &Retention,
+    settled: bool,
+) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "INSERT INTO steward.retired_partition
                     (partition, parent, lower_bound, upper_bound, ends, action, to_schema, settled)
-             SELECT given.oid, $1, given.lower, given.upper, given.ends::pg_catalog.numeric,
-                    given.action, given.to_schema, given.settled
-               FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
-                               pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),
-                               pg_catalog.unnest($8))
-                    AS given (oid, lower, upper, ends, action, to_schema, settled)
+             VALUES ($1, $2, $3, $4, $5::pg_catalog.text::pg_catalog.numeric, $6, $7, $8)
              ON CONFLICT (partition) DO UPDATE
                 SET parent = excluded.parent, lower_bound = excluded.lower_bound,
                     upper_bound = excluded.upper_bound, ends = excluded.ends,
@@ -95,15 +88,30 @@ pub(super) fn announce(parent: Oid, periods: &[(&Period, Fate, Option<&str>, boo
                     settled = excluded.settled, archived_at = NULL, attempts = 0,
                     next_attempt_at = NULL, sqlstate = NULL, error_message = NULL",
             &[
+                period.oid.into(),
                 parent.into(),
-                oids.into(),
-                column(|period| period.lower.clone()).into(),
-                column(|period| period.upper.clone()).into(),
-                column(|period| period.ends.to_string()).into(),
-                fates.into(),
-                schemas.into(),
+                period.lower.as_str().into(),
+                period.upper.as_str().into(),
+                period.ends.to_string().into(),
+                policy.fate.as_str().into(),
+                policy.to_schema.as_deref().into(),
                 settled.into(),
             ],
+        )
+        .map(|_| ())
+    })
+}
+
+/// Forgets those of a set that are partitions like any other.
+pub(super) fn withdraw(parent: Oid) -> Result<()> {
+    identity::as_steward(|| {
+        query::change(
+            "DELETE FROM steward.retired_partition q
+              WHERE q.parent = $1
+                AND EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                             WHERE i.inhrelid = q.partition
+                               AND NOT (i.inhparent = $1 AND i.inhdetachpending))",
+            &[parent.into()],
         )
         .map(|_| ())
     })
@@ -187,6 +195,33 @@ pub(super) fn referencing(parent: Oid, periods: Vec<Oid>) -> Result<HashMap<Oid,
         |row| Ok((row.required(1)?, row.required(2)?)),
     )?;
     Ok(found.into_iter().collect())
+}
+
+/// Tables that a set's foreign keys point to, as SQL writes them.
+pub(super) fn referenced(parent: Oid) -> Result<Vec<String>> {
+    query::rows(
+        "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+           FROM pg_catalog.pg_constraint k
+           JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE k.conrelid = $1 AND k.contype = 'f' AND k.confrelid <> $1
+          ORDER BY 1, 2",
+        &[parent.into()],
+        |row| {
+            let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
+            Ok(name.to_string())
+        },
+    )
+}
+
+/// Whether its DETACH … CONCURRENTLY was broken off half way.
+pub(super) fn is_pending(parent: Oid, partition: Oid) -> Result<bool> {
+    query::one(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                         WHERE i.inhrelid = $2 AND i.inhparent = $1 AND i.inhdetachpending)",
+        &[parent.into(), partition.into()],
+        |row| row.required(1),
+    )
 }
 
 /// A partition's name now, and whether it is one still; None: it is gone.

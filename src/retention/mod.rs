@@ -11,5 +11,5 @@ mod relocation;
 mod steps;
 mod tiering;
 
-pub(crate) use apply::{announce, bytes, is_free, take};
+pub(crate) use apply::{bytes, is_free, take};
 pub(crate) use steps::{Occasion, extend};

@@ -35,7 +35,10 @@ pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()>
         let set = name(work.parent)?
             .ok_or_else(|| Error::NoSuchRelation { oid: ident::oid_number(work.parent) })?;
         let retry_at = if occasion == Occasion::Person { i64::MAX } else { at };
-        let drafting = Drafting { work, past: &past, set, retry_at };
+        let mut drafting = Drafting { work, past: &past, set, retry_at, referenced: Vec::new() };
+        if past.is_pending || past.retention.is_some() {
+            drafting.referenced = catalog::referenced(work.parent)?;
+        }
         let mut steps = Vec::new();
         if past.retention.is_some() || past.is_pending {
             steps.extend(drafting.leaving(&mut due_again_at)?);
@@ -57,6 +60,9 @@ pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()>
     Ok(())
 }
 
+/// How the statement ends that detaches by itself, in two transactions.
+const CONCURRENTLY: &str = " CONCURRENTLY;";
+
 /// A period with something to be done to it.
 struct Subject<'a> {
     oid: Oid,
@@ -73,12 +79,17 @@ struct Drafting<'a> {
     past: &'a Past,
     set: Qualified,
     retry_at: i64,
+    /// Tables that the set's foreign keys point to.
+    referenced: Vec<String>,
 }
 
 impl Drafting<'_> {
     /// Steps for periods that have been on their way already.
     fn leaving(&self, due_again_at: &mut i64) -> Result<Vec<Step>> {
         let found = catalog::leaving(self.work.parent)?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut relocation = relocation::Relocation::default();
         let foreign = catalog::foreign_tables(found.iter().map(|each| each.oid).collect())?;
         let mut steps = Vec::new();
@@ -201,7 +212,7 @@ impl Drafting<'_> {
             Phase::Detach => self.detach(subject),
             Phase::Finalize => self.finalize(subject),
             Phase::Archive => self.archive(subject),
-            Phase::Drop => drop_table(subject),
+            Phase::Drop => self.drop_table(subject),
             Phase::Relocate => relocate(subject),
         };
         let step = Step::new(self.work.parent, drafted.action, subject.name.clone(), drafted.sql);
@@ -233,13 +244,15 @@ impl Drafting<'_> {
         Draft {
             action: Action::Detach,
             sql: format!(
-                "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY;",
+                "ALTER TABLE {} DETACH PARTITION {}{CONCURRENTLY}",
                 self.set, subject.name
             ),
             lock: format!(
                 "SHARE UPDATE EXCLUSIVE on {0}, ACCESS EXCLUSIVE on {1} when nobody uses it any \
-                 more; waits for transactions that have used {0}",
-                self.set, subject.name
+                 more{2}; waits for transactions that have used {0}",
+                self.set,
+                subject.name,
+                self.also("SHARE ROW EXCLUSIVE")
             ),
             reason: self.too_old(subject),
             blocked: None,
@@ -253,8 +266,10 @@ impl Drafting<'_> {
             action: Action::Detach,
             sql: format!("ALTER TABLE {} DETACH PARTITION {};", self.set, subject.name),
             lock: format!(
-                "ACCESS EXCLUSIVE on {}, on its default partition and on {}",
-                self.set, subject.name
+                "ACCESS EXCLUSIVE on {}, on its default partition and on {}{}",
+                self.set,
+                subject.name,
+                self.also("SHARE ROW EXCLUSIVE")
             ),
             reason: format!("{}; at once, for there is a default partition", self.too_old(subject)),
             blocked: None,
@@ -266,11 +281,39 @@ impl Drafting<'_> {
             action: Action::Finalize,
             sql: format!("ALTER TABLE {} DETACH PARTITION {} FINALIZE;", self.set, subject.name),
             lock: format!(
-                "SHARE UPDATE EXCLUSIVE on {}, ACCESS EXCLUSIVE on {}; waits for snapshots that \
+                "SHARE UPDATE EXCLUSIVE on {}, ACCESS EXCLUSIVE on {}{}; waits for snapshots that \
                  are older",
-                self.set, subject.name
+                self.set,
+                subject.name,
+                self.also("SHARE ROW EXCLUSIVE")
             ),
             reason: "its DETACH … CONCURRENTLY was broken off half way".into(),
+            blocked: None,
+        }
+    }
+
+    /// A foreign key leaves triggers on the table that it points to: they are made anew for a table that
+    /// has left its set, and go with it (tablecmds.c, DetachPartitionFinalize; trigger.c,
+    /// RemoveTriggerById).
+    fn also(&self, mode: &str) -> String {
+        self.referenced.iter().map(|table| format!(", {mode} on {table}")).collect()
+    }
+
+    fn drop_table(&self, subject: &Subject<'_>) -> Draft {
+        let kind = if subject.foreign_table { "FOREIGN TABLE" } else { "TABLE" };
+        Draft {
+            action: Action::Drop,
+            sql: format!("DROP {kind} {};", subject.name),
+            lock: format!(
+                "none on {}, ACCESS EXCLUSIVE on {}{}",
+                self.set,
+                subject.name,
+                self.also("ACCESS EXCLUSIVE")
+            ),
+            reason: match subject.case.needs_archive {
+                true => "it is archived".into(),
+                false => "it has left the set".into(),
+            },
             blocked: None,
         }
     }
@@ -310,20 +353,6 @@ struct Draft {
     blocked: Option<Error>,
 }
 
-fn drop_table(subject: &Subject<'_>) -> Draft {
-    let kind = if subject.foreign_table { "FOREIGN TABLE" } else { "TABLE" };
-    Draft {
-        action: Action::Drop,
-        sql: format!("DROP {kind} {};", subject.name),
-        lock: format!("none on the set, ACCESS EXCLUSIVE on {}", subject.name),
-        reason: match subject.case.needs_archive {
-            true => "it is archived".into(),
-            false => "it has left the set".into(),
-        },
-        blocked: None,
-    }
-}
-
 fn relocate(subject: &Subject<'_>) -> Draft {
     Draft {
         action: Action::Move,
@@ -332,6 +361,12 @@ fn relocate(subject: &Subject<'_>) -> Draft {
         reason: "it is kept as a table of its own".into(),
         blocked: subject.relocation.blocked.clone(),
     }
+}
+
+/// What finishes a step that detaches CONCURRENTLY, where that was broken off half way.
+pub(super) fn finalizing(step: &Step) -> Step {
+    let detach = step.sql.strip_suffix(CONCURRENTLY).unwrap_or(&step.sql);
+    Step { sql: format!("{detach} FINALIZE;"), ..step.clone() }
 }
 
 /// The partitions that retention takes out of the set.

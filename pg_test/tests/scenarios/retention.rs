@@ -434,3 +434,99 @@ fn cold_periods_move_with_their_indexes() {
     db.client.run("DROP TABLE bets");
     db.client.run(&format!("DROP TABLESPACE {cold}"));
 }
+
+#[test]
+fn every_step_says_truly_what_it_locks() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE users (id int PRIMARY KEY); CREATE SCHEMA attic;
+         CREATE TABLE bets (at timestamptz NOT NULL, who int REFERENCES users) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('bets', '1 day', premake => 1, default_partition => true,
+                                     start_at => (current_date - 4)::text);
+         INSERT INTO users VALUES (1); INSERT INTO bets VALUES (current_date - 3, 1);
+         SELECT steward.set_retention('bets', '1 day')",
+    );
+    // CONCURRENTLY cannot be looked into from outside; what it locks at its end is what FINALIZE and
+    // a plain DETACH lock.
+    let steps = db
+        .client
+        .query(
+            "SELECT action, sql, lock, partition FROM steward.plan('bets') ORDER BY ordinal",
+            &[],
+        )
+        .unwrap();
+    assert_eq!(steps.len(), 6);
+    for step in steps {
+        let (action, sql, said): (&str, &str, &str) = (step.get(0), step.get(1), step.get(2));
+        let partition = step.get::<_, &str>(3).trim_start_matches("public.");
+        let mut session = cluster().session(&db.name).unwrap();
+        let oid: u32 = db.client.value(&format!("SELECT '{partition}'::regclass::oid"));
+        session.run(&format!("BEGIN; {sql}"));
+        let held: Vec<String> = db.client.column(&format!(
+            "SELECT DISTINCT CASE WHEN l.relation = {oid} THEN '{partition}'
+                                  ELSE l.relation::regclass::text END || ' ' || l.mode
+               FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
+              WHERE l.pid = {} AND l.locktype = 'relation' AND l.relation > 16384
+                AND (c.oid IS NULL OR c.relnamespace = 'public'::regnamespace)
+                AND coalesce(c.relkind, 'r') IN ('r', 'p')
+                AND l.mode IN ('ShareRowExclusiveLock', 'AccessExclusiveLock')
+              ORDER BY 1",
+            session.pid()
+        ));
+        let expected = match action {
+            "detach" => vec![
+                format!("{partition} AccessExclusiveLock"),
+                "bets AccessExclusiveLock".into(),
+                "bets_default AccessExclusiveLock".into(),
+                "users ShareRowExclusiveLock".into(),
+            ],
+            _ => {
+                vec![format!("{partition} AccessExclusiveLock"), "users AccessExclusiveLock".into()]
+            }
+        };
+        let sorted = |mut list: Vec<String>| {
+            list.sort();
+            list
+        };
+        assert_eq!(sorted(held), sorted(expected), "{sql}");
+        let names = match action {
+            "detach" => "ACCESS EXCLUSIVE on public.bets,|SHARE ROW EXCLUSIVE on public.users",
+            _ => "none on public.bets|, ACCESS EXCLUSIVE on public.users",
+        };
+        for part in names.split('|') {
+            assert!(said.contains(part), "{action}: {said}");
+        }
+        session.run("COMMIT");
+    }
+}
+
+#[test]
+fn a_long_backlog_leaves_under_few_locks() {
+    // Room for some three hundred locks; a set of four hundred tables with two indexes each.
+    let cluster = pg_test::fixtures::cluster()
+        .conf("pg_steward.enabled = off\nmax_locks_per_transaction = 10\nmax_connections = 20")
+        .start()
+        .unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    client.run("SET client_min_messages = error");
+    client.run(
+        "CREATE TABLE keys (id bigint PRIMARY KEY, n text) PARTITION BY RANGE (id);
+         CREATE INDEX ON keys (n);
+         SELECT steward.manage_range('keys', '10', premake => 1)",
+    );
+    // As alter_range() would, but not all in one transaction: that is refused with 53200.
+    client.refused("53200", "SELECT steward.alter_range('keys', premake => 399)");
+    client.run("UPDATE steward.range_policy SET premake = 399");
+    client.run("CALL steward.maintain('keys')");
+    client.run("INSERT INTO keys VALUES (3995)");
+    client.run("UPDATE steward.range_policy SET premake = 1");
+    client.run("SELECT steward.set_retention('keys', '20')");
+    client.run("CALL steward.maintain('keys')");
+    let left: i64 =
+        client.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'keys'::regclass");
+    assert_eq!(left, 4);
+    let dropped: String = client
+        .value("SELECT detail->>'dropped' FROM steward.job_runs ORDER BY run_id DESC LIMIT 1");
+    assert_eq!(dropped, "397");
+}

@@ -16,12 +16,12 @@ use crate::unattended_support::SOON;
 const SETS: i64 = 4;
 
 /// 50 rounds when `cargo verify --thorough` says so.
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     if std::env::var_os("PG_STEWARD_THOROUGH").is_some() { 50 } else { 10 }
 }
 
 /// A random duration of up to `most`.
-fn up_to(most: Duration) -> Duration {
+pub(crate) fn up_to(most: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
     most.mul_f64((random % 1_000_000) as f64 / 1_000_000.0)
 }
