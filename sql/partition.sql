@@ -32,7 +32,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
        p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
        p.subpartition_by, p.subpartitions, p.to_schema, p.archive_function, p.cold_after,
-       p.cold_tablespace
+       p.cold_tablespace, p.origin
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
                s.partitions, s.covered_from, s.covered_until, s.holes, r.start_at, r.key_encoding,
                r.name_format, s.default_partition, r.template,
@@ -40,7 +40,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
                CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
                    AS subpartitions,
                r.keep AS retention, r.keep_action AS retention_action, r.to_schema,
-               r.archive_function, r.cold_after, r.cold_tablespace
+               r.archive_function, r.cold_after, r.cold_tablespace, r.origin
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
           -- The column by its name of today; after a dump and restore, by the one that was written down.
@@ -51,7 +51,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
                NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format,
-               NULL, h.template, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+               NULL, h.template, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
           FROM steward.hash_policy h) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
   LEFT JOIN steward.jobs j ON j.target = p.parent
@@ -85,6 +85,7 @@ COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are 
 COMMENT ON COLUMN steward.partition_sets.default_partition IS 'The default partition there is; NULL: none.';
 COMMENT ON COLUMN steward.partition_sets.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
 COMMENT ON COLUMN steward.partition_sets.subpartitions IS 'Over how many.';
+COMMENT ON COLUMN steward.partition_sets.origin IS 'A boundary that periods are counted from; NULL: they lie on the calendar, or on multiples.';
 COMMENT ON COLUMN steward.partition_sets.template IS 'The table that gives what a parent cannot; a number: it has been dropped.';
 
 CREATE VIEW steward.partitions WITH (security_barrier) AS

@@ -20,7 +20,8 @@ CREATE TABLE steward.range_policy (
     to_schema          name,
     archive_function   text,
     cold_after         text,
-    cold_tablespace    name
+    cold_tablespace    name,
+    origin             text
 );
 COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
 COMMENT ON COLUMN steward.range_policy.parent IS 'The set.';
@@ -36,6 +37,7 @@ COMMENT ON COLUMN steward.range_policy.subpartition_by IS 'The column by whose h
 COMMENT ON COLUMN steward.range_policy.subpartition_key IS 'Its attnum, which outlives a new name.';
 COMMENT ON COLUMN steward.range_policy.subpartition_of IS 'The set''s OID when that was noted: after a dump and restore the name counts.';
 COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16.';
+COMMENT ON COLUMN steward.range_policy.origin IS 'A boundary that periods are counted from: a time of the wall clock, or a key; NULL: those of the calendar, or multiples.';
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
 COMMENT ON COLUMN steward.range_policy.keep IS 'As given to set_retention(); NULL: everything is kept.';
 COMMENT ON COLUMN steward.range_policy.keep_action IS 'drop or detach.';
@@ -57,7 +59,8 @@ CREATE FUNCTION steward.manage_range(
     default_partition  boolean  DEFAULT false,
     template           regclass DEFAULT NULL,
     subpartition_by    text     DEFAULT NULL,
-    subpartitions      integer  DEFAULT NULL
+    subpartitions      integer  DEFAULT NULL,
+    origin             text     DEFAULT NULL
 ) RETURNS SETOF steward.step
 LANGUAGE c VOLATILE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_range_wrapper';
@@ -73,6 +76,7 @@ COMMENT ON FUNCTION steward.manage_range IS
  template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).
  subpartition_by: a column; each new period is a table partitioned by its hash, complete before it is attached. Every unique key has to contain it.
  subpartitions: over how many, 1 to 1000; default 16.
+ origin: a boundary to count periods from, where they do not lie on the calendar: a time (read in the set''s zone unless it says an offset), or a key. Weeks that begin on Wednesdays: any Wednesday.
 Partitions that rows in the default partition block are left out with a WARNING, and listed with "blocked:" in their reason.
 Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, ACCESS EXCLUSIVE on its default partition, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.
 Errors: 42P01, 42809 not partitioned by range, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 multi-column key or standby, 55P03 lock not had.';
@@ -88,12 +92,13 @@ CREATE FUNCTION steward.alter_range(
     default_partition  boolean  DEFAULT NULL,
     template           regclass DEFAULT NULL,
     subpartition_by    text     DEFAULT NULL,
-    subpartitions      integer  DEFAULT NULL
+    subpartitions      integer  DEFAULT NULL,
+    origin             text     DEFAULT NULL
 ) RETURNS SETOF steward.step
 LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_range_wrapper';
 COMMENT ON FUNCTION steward.alter_range IS
-'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format and subpartition_by, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists. Errors: 42704 not managed, and those of manage_range().';
+'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format, subpartition_by and origin, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists; a new interval forgets the origin, unless one is given along. Errors: 42704 not managed, and those of manage_range().';
 
 CREATE PROCEDURE steward.drain_default(parent regclass)
 LANGUAGE c AS 'MODULE_PATHNAME', 'drain_default_wrapper';

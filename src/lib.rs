@@ -37,6 +37,7 @@ extension_sql_file!(
     name = "partition",
     requires = ["range", "hash", "retention"]
 );
+extension_sql_file!("../sql/import.sql", name = "import", requires = ["partition"]);
 extension_sql_file!("../sql/replication.sql", name = "replication", requires = ["schema"]);
 extension_sql_file!("../sql/status.sql", name = "status", requires = ["partition"], finalize);
 

@@ -12,7 +12,7 @@ pub(crate) mod zone;
 
 pub(crate) use civil::{Date, WallClock};
 pub(crate) use label::{Name, NameFormat};
-pub(crate) use period::Period;
+pub(crate) use period::{Origin, Period};
 pub(crate) use zone::{Utc, Zone};
 
 /// Microseconds since 2000-01-01 00:00, PostgreSQL's epoch (`POSTGRES_EPOCH_JDATE` in

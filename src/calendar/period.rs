@@ -30,6 +30,78 @@ pub(crate) enum PeriodError {
     /// Not a whole number of seconds.
     #[error("a partition interval must be a whole number of seconds")]
     FractionalSeconds,
+    /// An [`Origin`] on a day that not every month has.
+    #[error("periods of months cannot begin on day {0}, which not every month has")]
+    NotInEveryMonth(u8),
+    /// An [`Origin`] between two seconds.
+    #[error("periods cannot begin on a fraction of a second")]
+    FractionalOrigin,
+}
+
+/// What the periods of a set are counted from, where it is not the calendar's own beginning: one of
+/// its boundaries, as the wall clock shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    /// Months since January 2000; 0 unless the period is one of months.
+    months: i128,
+    /// How long after the boundaries of the calendar, so counted, those of the set are.
+    delay: Micros,
+}
+
+impl Origin {
+    /// The origin of a set of such periods that has a boundary at the wall time `boundary`.
+    ///
+    /// # Errors
+    /// [`PeriodError`]: a boundary that not every month has, or one between two seconds.
+    pub(crate) fn new(period: Period, boundary: Micros) -> Result<Self, PeriodError> {
+        if boundary.rem_euclid(SECOND) != 0 {
+            return Err(PeriodError::FractionalOrigin);
+        }
+        let days = boundary.div_euclid(DAY);
+        Ok(match period {
+            Period::Months(_) => {
+                let date = Date::from_days(days);
+                if date.day > LAST_COMMON_DAY {
+                    return Err(PeriodError::NotInEveryMonth(date.day));
+                }
+                let months = date.to_months();
+                Self { months, delay: boundary - DAY * Date::from_months(months).to_days() }
+            }
+            Period::Days(count) => Self { months: 0, delay: boundary - DAY * first_day(count) },
+            Period::Micros(_) => Self { months: 0, delay: boundary },
+        })
+    }
+
+    /// Whether boundaries of days and months are midnights.
+    #[must_use]
+    pub(crate) fn is_midnight(self) -> bool {
+        self.delay.rem_euclid(DAY) == 0
+    }
+}
+
+/// The last day that every month has.
+const LAST_COMMON_DAY: u8 = 28;
+
+/// The day that so many days are counted from: for weeks Monday 2000-01-03.
+fn first_day(count: u32) -> i128 {
+    if count.is_multiple_of(7) { 2 } else { 0 }
+}
+
+/// A zone whose clocks and transitions are all later by a span, so that what lies that long after the
+/// boundaries of the calendar in the one lies on them in the other.
+struct Delayed<'a> {
+    zone: &'a dyn Zone,
+    by: Micros,
+}
+
+impl Zone for Delayed<'_> {
+    fn offset_at(&self, utc: Micros) -> Micros {
+        self.zone.offset_at(utc + self.by)
+    }
+
+    fn next_change(&self, utc: Micros) -> Option<Micros> {
+        self.zone.next_change(utc + self.by).map(|change| change - self.by)
+    }
 }
 
 impl PeriodError {
@@ -41,6 +113,8 @@ impl PeriodError {
             Self::NotPositive => "Use a positive interval, for example '1 month'.",
             Self::TooShort => "Use an interval such as '1 second' or '15 minutes'.",
             Self::FractionalSeconds => "Use whole seconds, for example '90 seconds'.",
+            Self::NotInEveryMonth(_) => "Use a day from 1 to 28.",
+            Self::FractionalOrigin => "Use a whole second, for example '2025-01-01 06:00'.",
         }
     }
 }
@@ -80,48 +154,43 @@ impl Period {
     /// The start of the period that holds the instant `t`: the last boundary at or before it.
     #[must_use]
     pub(crate) fn floor(&self, zone: &dyn Zone, t: Micros) -> Micros {
-        match self.grid() {
-            Grid::Midnights(grid) => {
-                // Where midnight does not exist or exists twice, the wall clock at `t` can be in a period
-                // whose start is still to come: hence from one further and downwards.
-                let mut index = grid.index(zone.wall(t)) + 1;
-                loop {
-                    let start = zone.instant(grid.midnight(index));
-                    if start <= t {
-                        return start;
-                    }
-                    index -= 1;
-                }
-            }
-            Grid::Clock(step) => clock_floor(step, zone, t),
-        }
+        self.floor_from(Origin::default(), zone, t)
     }
 
     /// The first boundary strictly after the instant `t`.
     #[must_use]
     pub(crate) fn next(&self, zone: &dyn Zone, t: Micros) -> Micros {
-        match self.grid() {
-            Grid::Midnights(grid) => {
-                let mut index = grid.index(zone.wall(t)) - 1;
-                loop {
-                    let start = zone.instant(grid.midnight(index));
-                    if start > t {
-                        return start;
-                    }
-                    index += 1;
-                }
-            }
-            Grid::Clock(step) => clock_next(step, zone, t),
+        self.next_from(Origin::default(), zone, t)
+    }
+
+    /// [`Period::floor`] where periods are counted from an origin.
+    #[must_use]
+    pub(crate) fn floor_from(&self, origin: Origin, zone: &dyn Zone, t: Micros) -> Micros {
+        match origin.delay {
+            0 => self.grid(origin).floor(zone, t),
+            by => self.grid(origin).floor(&Delayed { zone, by }, t - by) + by,
         }
     }
 
-    fn grid(&self) -> Grid {
+    /// [`Period::next`] where periods are counted from an origin.
+    #[must_use]
+    pub(crate) fn next_from(&self, origin: Origin, zone: &dyn Zone, t: Micros) -> Micros {
+        match origin.delay {
+            0 => self.grid(origin).next(zone, t),
+            by => self.grid(origin).next(&Delayed { zone, by }, t - by) + by,
+        }
+    }
+
+    fn grid(&self, origin: Origin) -> Grid {
         // `max(1)`: the variants are public, and an empty period must not divide by zero.
         match *self {
-            Self::Months(n) => Grid::Midnights(Midnights::Months(i128::from(n.max(1)))),
+            Self::Months(n) => Grid::Midnights(Midnights::Months {
+                count: i128::from(n.max(1)),
+                origin: origin.months,
+            }),
             Self::Days(n) => Grid::Midnights(Midnights::Days {
                 count: i128::from(n.max(1)),
-                origin: if n.is_multiple_of(7) { 2 } else { 0 },
+                origin: first_day(n),
             }),
             Self::Micros(n) => Grid::Clock(i128::from(n).max(SECOND)),
         }
@@ -136,9 +205,45 @@ enum Grid {
     Clock(Micros),
 }
 
+impl Grid {
+    fn floor(&self, zone: &dyn Zone, t: Micros) -> Micros {
+        match self {
+            Self::Midnights(grid) => {
+                // Where midnight does not exist or exists twice, the wall clock at `t` can be in a period
+                // whose start is still to come: hence from one further and downwards.
+                let mut index = grid.index(zone.wall(t)) + 1;
+                loop {
+                    let start = zone.instant(grid.midnight(index));
+                    if start <= t {
+                        return start;
+                    }
+                    index -= 1;
+                }
+            }
+            Self::Clock(step) => clock_floor(*step, zone, t),
+        }
+    }
+
+    fn next(&self, zone: &dyn Zone, t: Micros) -> Micros {
+        match self {
+            Self::Midnights(grid) => {
+                let mut index = grid.index(zone.wall(t)) - 1;
+                loop {
+                    let start = zone.instant(grid.midnight(index));
+                    if start > t {
+                        return start;
+                    }
+                    index += 1;
+                }
+            }
+            Self::Clock(step) => clock_next(*step, zone, t),
+        }
+    }
+}
+
 /// Numbered midnights; number 0 is the one that counting starts from.
 enum Midnights {
-    Months(i128),
+    Months { count: i128, origin: i128 },
     Days { count: i128, origin: i128 },
 }
 
@@ -147,7 +252,9 @@ impl Midnights {
     fn index(&self, wall: Micros) -> i128 {
         let days = wall.div_euclid(DAY);
         match *self {
-            Self::Months(count) => Date::from_days(days).to_months().div_euclid(count),
+            Self::Months { count, origin } => {
+                (Date::from_days(days).to_months() - origin).div_euclid(count)
+            }
             Self::Days { count, origin } => (days - origin).div_euclid(count),
         }
     }
@@ -155,7 +262,7 @@ impl Midnights {
     /// The wall time of a midnight.
     fn midnight(&self, index: i128) -> Micros {
         DAY * match *self {
-            Self::Months(count) => Date::from_months(index * count).to_days(),
+            Self::Months { count, origin } => Date::from_months(index * count + origin).to_days(),
             Self::Days { count, origin } => index * count + origin,
         }
     }

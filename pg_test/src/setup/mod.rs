@@ -6,9 +6,11 @@
 use anyhow::{Context, Result, ensure};
 
 pub mod command;
+mod debian_source;
 pub mod extension;
 pub mod packages;
 pub mod paths;
+pub mod pg_partman;
 pub mod pgrx;
 pub mod postgres;
 pub mod postgres_source;

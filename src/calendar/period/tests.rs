@@ -228,3 +228,90 @@ proptest! {
         }
     }
 }
+
+/// The boundaries after an instant of periods counted from one of them, as local text.
+fn boundaries_from(
+    (period, boundary): (Period, &str),
+    zone: &JiffZone,
+    from: &str,
+    count: usize,
+) -> Vec<String> {
+    let origin = Origin::new(period, at(&format!("{boundary}Z"))).unwrap();
+    let next = |t: &Micros| Some(period.next_from(origin, zone, *t));
+    std::iter::successors(next(&at(from)), next).take(count).map(|at| show(zone, at)).collect()
+}
+
+#[test]
+fn weeks_can_begin_on_any_day_right_across_daylight_saving() {
+    let madrid = zone("Europe/Madrid");
+    let wednesdays = (Period::Days(7), "1999-12-29T00:00:00");
+    assert_eq!(
+        boundaries_from(wednesdays, &madrid, "2025-03-20T12:00:00Z", 3),
+        ["2025-03-26 00:00:00+01:00", "2025-04-02 00:00:00+02:00", "2025-04-09 00:00:00+02:00"]
+    );
+}
+
+#[test]
+fn several_months_can_be_counted_from_any_of_them() {
+    let from_november = (Period::Months(3), "2031-11-01T00:00:00");
+    assert_eq!(
+        boundaries_from(from_november, &zone("UTC"), "2025-01-15T00:00:00Z", 3),
+        ["2025-02-01 00:00:00+00:00", "2025-05-01 00:00:00+00:00", "2025-08-01 00:00:00+00:00"]
+    );
+    let from_the_28th = (Period::Months(1), "2020-05-28T06:00:00");
+    assert_eq!(
+        boundaries_from(from_the_28th, &zone("Europe/Madrid"), "2025-01-28T05:00:00Z", 3),
+        ["2025-02-28 06:00:00+01:00", "2025-03-28 06:00:00+01:00", "2025-04-28 06:00:00+02:00"]
+    );
+}
+
+#[test]
+fn hours_can_be_counted_from_any_of_them() {
+    assert_eq!(
+        boundaries_from((hours(6), "2026-01-01T02:00:00"), &zone("UTC"), "2025-06-01T00:00:00Z", 3),
+        ["2025-06-01 02:00:00+00:00", "2025-06-01 08:00:00+00:00", "2025-06-01 14:00:00+00:00"]
+    );
+}
+
+#[test]
+fn an_origin_is_a_whole_second_on_a_day_that_every_month_has() {
+    let midnight = |text: &str| at(&format!("{text}T00:00:00Z"));
+    assert_eq!(
+        Origin::new(Period::Months(1), midnight("2025-01-29")),
+        Err(PeriodError::NotInEveryMonth(29))
+    );
+    assert_eq!(
+        Origin::new(Period::Days(1), midnight("2025-01-29") + 1),
+        Err(PeriodError::FractionalOrigin)
+    );
+    assert!(Origin::new(Period::Days(40), midnight("1888-01-31")).unwrap().is_midnight());
+    assert!(!Origin::new(Period::Days(1), midnight("2025-01-29") + HOUR).unwrap().is_midnight());
+}
+
+proptest! {
+    /// Boundaries stay in step, also with an origin in another age, and one of the calendar's own
+    /// boundaries as the origin changes nothing.
+    #[test]
+    fn an_origin_moves_boundaries_and_nothing_else(
+        period in periods(),
+        name in prop::sample::select(&ZONES[..]),
+        t in -3_000_000_000_i128..3_000_000_000,
+        boundary in -3_000_000_000_i128..3_000_000_000,
+    ) {
+        let (zone, t, boundary) = (zone(name), t * SECOND, boundary * SECOND);
+        if let Ok(origin) = Origin::new(period, boundary) {
+            let (floor, next) =
+                (period.floor_from(origin, &zone, t), period.next_from(origin, &zone, t));
+            prop_assert!(floor <= t && t < next, "{period:?} {t}: {floor} {next}");
+            prop_assert_eq!(period.floor_from(origin, &zone, next), next);
+            prop_assert_eq!(period.next_from(origin, &zone, next - 1), next);
+            prop_assert_eq!(period.next_from(origin, &zone, floor), next);
+            // It is a boundary itself, where no clock is changed.
+            prop_assert_eq!(period.floor_from(origin, &Utc, boundary), boundary);
+        }
+        let usual = period.floor(&Utc, t);
+        if let Ok(origin) = Origin::new(period, usual) {
+            prop_assert_eq!(period.next_from(origin, &zone, t), period.next(&zone, t));
+        }
+    }
+}

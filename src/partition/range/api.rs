@@ -25,6 +25,7 @@ fn manage_range(
     template: Option<Oid>,
     subpartition_by: Option<&str>,
     subpartitions: Option<i32>,
+    origin: Option<&str>,
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -62,6 +63,7 @@ fn manage_range(
         subpartitions,
         retention: None,
         tiering: None,
+        origin: origin.map(str::to_owned),
     };
     Ok(rows(adopt(parent, request, Start::Given)?))
 }
@@ -80,6 +82,7 @@ fn alter_range(
     template: Option<Oid>,
     subpartition_by: Option<&str>,
     subpartitions: Option<i32>,
+    origin: Option<&str>,
 ) -> std::result::Result<
     TableIterator<
         'static,
@@ -103,6 +106,10 @@ fn alter_range(
         Some(text) => Some(text.to_owned()),
         None => kept,
     };
+    // Weeks from a Wednesday on say nothing about where months should begin.
+    let same_interval =
+        partition_interval.is_none_or(|text| text.trim() == kept.partition_interval);
+    let kept_origin = kept.origin.filter(|_| same_interval);
     let request = Request {
         partition_interval: partition_interval
             .map_or(kept.partition_interval, |text| text.trim().to_owned()),
@@ -126,6 +133,7 @@ fn alter_range(
         },
         retention: kept.retention,
         tiering: kept.tiering,
+        origin: or(origin, kept_origin),
     };
     let start = match start_at {
         Some(_) => Start::Given,
@@ -160,6 +168,7 @@ fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>
     }
     let mut set = policy::interpret(parent, &request)?;
     request.settle_start(&set);
+    request.settle_origin(&set)?;
     request.time_zone = set.zone.name();
     set.policy.make_up_from = match start {
         Start::Given => set.policy.start,

@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use super::encoding::{Encoding, decimal_text, floor_decimal, ulid_bits, ulid_text, uuid_text};
-use crate::calendar::{DAY, Date, HOUR, MINUTE, Micros, Period, SECOND, Utc, WallClock, Zone};
+use crate::calendar::{
+    DAY, Date, HOUR, MINUTE, Micros, Origin, Period, SECOND, Utc, WallClock, Zone,
+};
 
 /// Beyond every value of every key: what `infinity`, `NaN` and the like mean on the axis.
 /// `-FOREVER` is beyond at the other end.
@@ -99,6 +101,15 @@ pub(crate) enum Width {
     Time(Period),
     /// So many integers; ranges lie on the multiples.
     Number(i128),
+    /// A period that is counted from an origin of the set's own.
+    TimeFrom(Period, Origin),
+    /// So many integers, counted from an origin of the set's own.
+    NumberFrom {
+        /// How many.
+        width: i128,
+        /// One of the boundaries.
+        origin: i128,
+    },
 }
 
 impl Width {
@@ -107,7 +118,9 @@ impl Width {
     pub(crate) fn floor(&self, zone: &dyn Zone, position: i128) -> i128 {
         match self {
             Self::Time(period) => period.floor(zone, position),
-            Self::Number(width) => position.div_euclid(*width.max(&1)) * width.max(&1),
+            Self::Number(width) => floor_to(position, *width),
+            Self::TimeFrom(period, origin) => period.floor_from(*origin, zone, position),
+            Self::NumberFrom { width, origin } => floor_to(position - origin, *width) + origin,
         }
     }
 
@@ -116,9 +129,26 @@ impl Width {
     pub(crate) fn next(&self, zone: &dyn Zone, position: i128) -> i128 {
         match self {
             Self::Time(period) => period.next(zone, position),
-            Self::Number(width) => self.floor(zone, position) + width.max(&1),
+            Self::TimeFrom(period, origin) => period.next_from(*origin, zone, position),
+            Self::Number(width) | Self::NumberFrom { width, .. } => {
+                self.floor(zone, position) + width.max(&1)
+            }
         }
     }
+
+    /// The period of the calendar; None for integers.
+    #[must_use]
+    pub(crate) fn period(&self) -> Option<Period> {
+        match self {
+            Self::Time(period) | Self::TimeFrom(period, _) => Some(*period),
+            Self::Number(_) | Self::NumberFrom { .. } => None,
+        }
+    }
+}
+
+/// The last multiple of a width at or before a position.
+fn floor_to(position: i128, width: i128) -> i128 {
+    position.div_euclid(width.max(1)) * width.max(1)
 }
 
 /// Why a key, its encoding or its interval was refused. Each is a 22023.
@@ -141,6 +171,9 @@ pub(crate) enum KeyError {
     /// An interval with a time of day, for a key that has none.
     #[error("a partition key of type date needs an interval of whole days or months")]
     WholeDaysNeeded,
+    /// An origin with a time of day, for a key that has none.
+    #[error("the periods of a partition key of type date begin at midnight")]
+    MidnightNeeded,
     /// An interval of time for a plain integer key.
     #[error("a partition key of type {} without key_encoding needs a whole number as its interval", .0.name())]
     NumberNeeded(KeyType),
@@ -167,6 +200,7 @@ impl KeyError {
                 "epoch_seconds is for integer, bigint and numeric keys, the finer epochs for bigint and \
                  numeric, uuidv7 for uuid, ulid for text, varchar, uuid and bytea, snowflake for bigint."
             }
+            Self::MidnightNeeded => "Use for example '2025-01-01'.",
             Self::WholeDaysNeeded | Self::TimeNeeded => "Use for example '1 day' or '1 month'.",
             Self::NumberNeeded(_) | Self::NumberOutOfRange => "Use for example '1000000'.",
         }
@@ -224,15 +258,23 @@ impl Key {
     /// [`KeyError`]: a `date` needs whole days or months, a plain integer a whole number from 1, all others
     /// a period.
     pub(crate) fn check_width(&self, width: &Width) -> Result<(), KeyError> {
+        use Width::{Number, NumberFrom, Time, TimeFrom};
+        let is_date = self.key_type == KeyType::Date;
         match (self.axis(), width) {
-            (Axis::Number, Width::Time(_)) => Err(KeyError::NumberNeeded(self.key_type)),
-            (Axis::Number, Width::Number(1..=MAX_NUMBER_WIDTH)) => Ok(()),
-            (Axis::Number, Width::Number(_)) => Err(KeyError::NumberOutOfRange),
-            (_, Width::Number(_)) => Err(KeyError::TimeNeeded),
-            (_, Width::Time(Period::Micros(_))) if self.key_type == KeyType::Date => {
+            (Axis::Number, Time(_) | TimeFrom(..)) => Err(KeyError::NumberNeeded(self.key_type)),
+            (
+                Axis::Number,
+                Number(1..=MAX_NUMBER_WIDTH) | NumberFrom { width: 1..=MAX_NUMBER_WIDTH, .. },
+            ) => Ok(()),
+            (Axis::Number, Number(_) | NumberFrom { .. }) => Err(KeyError::NumberOutOfRange),
+            (_, Number(_) | NumberFrom { .. }) => Err(KeyError::TimeNeeded),
+            (_, Time(Period::Micros(_)) | TimeFrom(Period::Micros(_), _)) if is_date => {
                 Err(KeyError::WholeDaysNeeded)
             }
-            (_, Width::Time(_)) => Ok(()),
+            (_, TimeFrom(_, origin)) if is_date && !origin.is_midnight() => {
+                Err(KeyError::MidnightNeeded)
+            }
+            (_, Time(_) | TimeFrom(..)) => Ok(()),
         }
     }
 

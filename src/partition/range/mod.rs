@@ -6,6 +6,7 @@
 
 mod ageing;
 mod api;
+mod boundary;
 mod catalog;
 mod drain;
 mod encoding;

@@ -3,12 +3,12 @@
 use pgrx::AnyNumeric;
 
 use super::ageing::{self, Fate, Retention, Tiering};
+use super::boundary::{counted_from, position};
 use super::catalog::{self, Parent, Set};
-use super::encoding::Encoding;
-use super::key::{Axis, Key, KeyError, KeyType, Width};
+use super::key::{Axis, Key, KeyError, Width};
 use super::plan::Policy;
 use crate::calendar::label::NameKind;
-use crate::calendar::{NameFormat, Period, Zone};
+use crate::calendar::{NameFormat, Period};
 use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
 use crate::pg::time_zone::ServerZone;
@@ -29,6 +29,7 @@ pub(super) struct Request {
     pub(super) subpartitions: Option<i32>,
     pub(super) retention: Option<Retention>,
     pub(super) tiering: Option<Tiering>,
+    pub(super) origin: Option<String>,
 }
 
 const MAX_PREMAKE: i32 = 10_000;
@@ -57,7 +58,14 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
     let key = Key::new(key_type, encoding).map_err(|error| refused("key_encoding", error))?;
     let zone = ServerZone::named(&request.time_zone)?;
     let width = width(&key, &request.partition_interval, &invalid)?;
-    key.check_width(&width).map_err(|error| refused("partition_interval", error))?;
+    let width = match &request.origin {
+        Some(text) => counted_from(width, &key, &zone, text, &invalid)?,
+        None => width,
+    };
+    key.check_width(&width).map_err(|error| match error {
+        KeyError::MidnightNeeded => refused("origin", error),
+        _ => refused("partition_interval", error),
+    })?;
     if !(1..=MAX_PREMAKE).contains(&request.premake) {
         return Err(invalid(
             "premake",
@@ -77,8 +85,11 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
             };
             invalid("name_format", error.to_string(), example)
         })?;
-    let start =
-        request.start_at.as_deref().map(|text| start(&key, &zone, text, &invalid)).transpose()?;
+    let start = request
+        .start_at
+        .as_deref()
+        .map(|text| position(&key, &zone, "start_at", text, &invalid))
+        .transpose()?;
     let subpartitions = subpartitions(request, &invalid)?;
     let retention = match &request.retention {
         Some(given) => {
@@ -206,45 +217,8 @@ fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
     Ok(Width::Time(period))
 }
 
-/// `start_at` as a position on the axis.
-fn start(key: &Key, zone: &ServerZone, text: &str, invalid: &Invalid<'_>) -> Result<i128> {
-    const ARGUMENT: &str = "start_at";
-    let bad = |kind: &str, example: &str| {
-        invalid(ARGUMENT, format!("\"{text}\" is not {kind}"), &format!("For example '{example}'."))
-    };
-    if key.axis() == Axis::Number {
-        return text.trim().parse().map_err(|_| bad("a whole number", "0"));
-    }
-    // Read in the set's zone unless it says an offset: the server's own parser knows which.
-    let instant: i64 = crate::pg::settings::with_time_zone(&zone.name(), || {
-        parsed("SELECT $1::pg_catalog.timestamptz", text, |row| {
-            Ok(row.required::<pgrx::datum::TimestampWithTimeZone>(1)?.into_inner())
-        })
-    })
-    .map_err(|_| bad("a time", "2025-01-01"))?;
-    if instant == i64::MIN || instant == i64::MAX {
-        return Err(bad("a finite time", "2025-01-01"));
-    }
-    Ok(if key.axis() == Axis::Wall { zone.wall(instant.into()) } else { instant.into() })
-}
-
-impl Request {
-    /// Writes `start_at` out in full, so that 'today' stays the day it was.
-    pub(super) fn settle_start(&mut self, set: &Set) {
-        let Some(position) = set.policy.start else { return };
-        let key_type = match set.policy.key.axis() {
-            Axis::Number => return,
-            Axis::Wall => KeyType::Timestamp,
-            Axis::Instant => KeyType::Timestamptz,
-        };
-        if let Ok(key) = Key::new(key_type, Encoding::Plain) {
-            self.start_at = key.encode(&set.zone, position).or(self.start_at.take());
-        }
-    }
-}
-
 /// Lets the server parse a text; the error is for the caller to phrase.
-fn parsed<T>(
+pub(super) fn parsed<T>(
     sql: &'static str,
     text: &str,
     read: impl Fn(&query::Row<'_>) -> Result<T>,
@@ -259,8 +233,8 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
             "INSERT INTO steward.range_policy AS p
                     (parent, partition_interval, premake, time_zone, start_at, key_encoding,
                      name_format, default_partition, template, subpartition_by, subpartitions,
-                     subpartition_of, subpartition_key)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $1::pg_catalog.oid,
+                     origin, subpartition_of, subpartition_key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $1::pg_catalog.oid,
                      (SELECT a.attnum FROM pg_catalog.pg_attribute a
                        WHERE a.attrelid = $1 AND a.attname = $10 AND NOT a.attisdropped))
              ON CONFLICT (parent) DO UPDATE
@@ -269,7 +243,7 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
                     key_encoding = excluded.key_encoding, name_format = excluded.name_format,
                     default_partition = excluded.default_partition, template = excluded.template,
                     subpartition_by = excluded.subpartition_by,
-                    subpartitions = excluded.subpartitions,
+                    subpartitions = excluded.subpartitions, origin = excluded.origin,
                     subpartition_of = excluded.subpartition_of,
                     subpartition_key = excluded.subpartition_key",
             &[
@@ -284,6 +258,7 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
                 request.template.into(),
                 request.subpartition_by.as_deref().into(),
                 request.subpartitions.into(),
+                request.origin.as_deref().into(),
             ],
         )
         .map(|_| ())
@@ -298,7 +273,8 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                     p.name_format, p.default_partition, p.template::pg_catalog.oid,
                     coalesce(a.attname::pg_catalog.text, p.subpartition_by), p.subpartitions,
                     p.make_up_from, p.keep, p.keep_action, p.to_schema::pg_catalog.text,
-                    p.archive_function, p.cold_after, p.cold_tablespace::pg_catalog.text
+                    p.archive_function, p.cold_after, p.cold_tablespace::pg_catalog.text,
+                    p.origin
                FROM steward.range_policy p
                LEFT JOIN pg_catalog.pg_attribute a
                  ON a.attrelid = p.parent AND a.attnum = p.subpartition_key AND NOT a.attisdropped
@@ -319,6 +295,7 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                     subpartitions: row.optional(10)?,
                     retention: retention(row)?,
                     tiering: tiering(row)?,
+                    origin: row.optional(18)?,
                 };
                 let make_up_from = row
                     .optional::<AnyNumeric>(11)?

@@ -2,7 +2,7 @@
 
 use super::ageing;
 use super::catalog::{self, Parent, Set};
-use super::key::{Axis, Width};
+use super::key::Axis;
 use super::plan::{self, Edge, Planned, Policy, Reason};
 use super::policy;
 use crate::calendar::Name;
@@ -208,12 +208,10 @@ pub(super) fn wanted_name(set: &Set, lower: i128) -> Name {
         NameKind::Time => NameValue::Time(calendar.wall(lower)),
         NameKind::Number | NameKind::Remainder => NameValue::Number(lower),
     };
-    match (&set.name_format, width) {
+    match (&set.name_format, width.period()) {
         (Some(format), _) => format.render(parent, value),
-        (None, Width::Time(period)) => {
-            Name::new(parent, label::time_suffix(*period, calendar, lower))
-        }
-        (None, Width::Number(_)) => Name::new(parent, label::number_suffix(lower)),
+        (None, Some(period)) => Name::new(parent, label::time_suffix(period, calendar, lower)),
+        (None, None) => Name::new(parent, label::number_suffix(lower)),
     }
 }
 

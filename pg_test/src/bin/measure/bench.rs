@@ -27,7 +27,8 @@ pub(crate) struct Partman {
 }
 
 impl Partman {
-    /// Installs Debian's package for this server if need be. None: there is none for it.
+    /// Installs Debian's package for this server if need be. None: there is none for it, or one of
+    /// version 5, whose functions take other arguments.
     pub(crate) fn provide(server: &Installation) -> Result<Option<Self>> {
         let control = server.sharedir.join("extension/pg_partman.control");
         let package = format!("postgresql-{}-partman", server.major);
@@ -39,7 +40,7 @@ impl Partman {
             .lines()
             .find_map(|line| line.strip_prefix("default_version = '")?.strip_suffix('\''))
             .context("pg_partman's control file names no version")?;
-        Ok(Some(Self { version: version.to_owned() }))
+        Ok(version.starts_with("4.").then(|| Self { version: version.to_owned() }))
     }
 }
 

@@ -84,6 +84,11 @@ fn verify(arguments: &Arguments) -> Result<bool> {
     if wanted.contains(&Fmt) || wanted.contains(&Clippy) {
         setup::tools::components()?;
     }
+    if wanted.contains(&Scenarios) {
+        for server in &servers {
+            setup::pg_partman::provide(server)?;
+        }
+    }
     let mut run = Verification::new(pgrx, arguments.thorough, &arguments.filter);
     let first = &servers[0];
     let upgrade = oldest_and_newest(&servers).filter(|_| wanted.contains(&Stage::Upgrade));

@@ -260,3 +260,24 @@ proptest! {
         prop_assert_eq!(at(&text), instant);
     }
 }
+
+#[test]
+fn ranges_of_numbers_can_be_counted_from_an_origin() {
+    for origin in [7, -993, 1_000_000_007] {
+        let width = Width::NumberFrom { width: 1_000, origin };
+        assert_eq!(width.floor(&Utc, 6), -993);
+        assert_eq!(width.floor(&Utc, 7), 7);
+        assert_eq!(width.next(&Utc, 7), 1_007);
+        assert_eq!(width.next(&Utc, -994), -993);
+    }
+}
+
+#[test]
+fn periods_of_dates_begin_at_midnight() {
+    let date = Key::new(KeyType::Date, Encoding::Plain).unwrap();
+    let from = |boundary| {
+        Width::TimeFrom(Period::Days(1), Origin::new(Period::Days(1), boundary).unwrap())
+    };
+    assert_eq!(date.check_width(&from(5 * DAY)), Ok(()));
+    assert_eq!(date.check_width(&from(5 * DAY + HOUR)), Err(KeyError::MidnightNeeded));
+}

@@ -9,8 +9,8 @@ mod waiting;
 
 fn policy(width: Width, premake: u32) -> Policy {
     let key_type = match width {
-        Width::Time(_) => KeyType::Timestamptz,
-        Width::Number(_) => KeyType::BigInt,
+        Width::Time(_) | Width::TimeFrom(..) => KeyType::Timestamptz,
+        Width::Number(_) | Width::NumberFrom { .. } => KeyType::BigInt,
     };
     let key = Key::new(key_type, Encoding::Plain).unwrap();
     Policy { key, width, premake, start: None, horizon: None, make_up_from: None }
