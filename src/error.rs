@@ -321,8 +321,8 @@ impl Error {
                 Some(format!("CALL steward.drain_default({});", ident::literal(parent)))
             }
             Self::ReferencedBy { referencing, .. } => Some(format!(
-                "Its rows cannot leave while {referencing} may point to them: drop that foreign key. \
-                 After drain_default() it can be added again."
+                "Rows that may be pointed to cannot leave: drop the foreign key of {referencing}. After \
+                 drain_default() it can be added again."
             )),
             Self::KeysWithoutPeriod { .. } => Some(
                 "Give them a key that says when, such as a finite time, or leave them there."
