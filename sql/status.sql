@@ -21,7 +21,11 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
             WHEN NOT s.launcher_running THEN 'the launcher is not running: see the server log'
             WHEN s.failing_jobs > 0
             THEN format('%s of %s jobs failing: see steward.jobs and steward.job_runs', s.failing_jobs, s.jobs)
-            ELSE 'ok' END AS message
+            WHEN s.failing_archives > 0
+            THEN format('%s detached tables wait for an archive function that fails: see steward.partitions',
+                        s.failing_archives)
+            ELSE 'ok' END AS message,
+       s.failing_archives
   FROM (SELECT steward.preloaded() AS preloaded,
                steward.launcher_pid() IS NOT NULL AS launcher_running,
                pg_catalog.pg_is_in_recovery() AS in_recovery,
@@ -30,7 +34,9 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
                    SELECT btrim(btrim(n), '"') FROM regexp_split_to_table(
                        pg_catalog.current_setting('pg_steward.excluded_databases', true), ',') n)) AS excluded,
                (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward') AS extension_version,
-               j.jobs, j.running_jobs, j.failing_jobs
+               j.jobs, j.running_jobs, j.failing_jobs,
+               (SELECT count(*) FROM steward.retired_partition q
+                 WHERE q.attempts > 0 AND q.archived_at IS NULL) AS failing_archives
           FROM (SELECT count(*) AS jobs,
                        count(*) FILTER (WHERE EXISTS (SELECT FROM steward.job_run r
                                                        WHERE r.target = j.target AND r.status = 'running')) AS running_jobs,
@@ -46,6 +52,7 @@ COMMENT ON COLUMN steward.status.extension_version IS 'Version of the extension 
 COMMENT ON COLUMN steward.status.jobs IS 'Jobs in this database, whoever owns them.';
 COMMENT ON COLUMN steward.status.running_jobs IS 'Jobs with a run that is logged as running.';
 COMMENT ON COLUMN steward.status.failing_jobs IS 'Jobs whose last run did not succeed.';
+COMMENT ON COLUMN steward.status.failing_archives IS 'Tables that retention has detached and whose archive function has failed, or not said true; they are kept.';
 COMMENT ON COLUMN steward.status.open_alerts IS 'NULL: this version has no alerts.';
 COMMENT ON COLUMN steward.status.message IS 'ok, or what is the matter and what to do.';
 
