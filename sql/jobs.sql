@@ -177,9 +177,15 @@ COMMENT ON FUNCTION steward.wake_at_commit IS
 SELECT steward.wake_at_commit();
 
 -- Jobs that come with a restored dump are nobody's commit of a policy.
+CREATE FUNCTION steward.jobs_arrived() RETURNS void
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'jobs_arrived_wrapper';
+REVOKE ALL ON FUNCTION steward.jobs_arrived() FROM PUBLIC;
+COMMENT ON FUNCTION steward.jobs_arrived IS
+'Tells the background workers of new jobs at commit. Of jobs that were not made by a call, but come with a dump, they begin when the session that restores it has ended: before that its sets are not complete.';
 CREATE FUNCTION steward.job_inserted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$ BEGIN PERFORM steward.wake_at_commit(); RETURN NULL; END $$;
+AS $$ BEGIN PERFORM steward.jobs_arrived(); RETURN NULL; END $$;
 REVOKE ALL ON FUNCTION steward.job_inserted() FROM PUBLIC;
 COMMENT ON FUNCTION steward.job_inserted IS 'Tells the background workers of new jobs, also of those that a restored dump brings.';
 CREATE TRIGGER job_inserted AFTER INSERT ON steward.job

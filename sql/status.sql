@@ -19,6 +19,7 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
             WHEN s.excluded
             THEN 'nothing runs unattended here: the database is in pg_steward.excluded_databases'
             WHEN NOT s.launcher_running THEN 'the launcher is not running: see the server log'
+            WHEN s.restoring THEN 'a dump is being restored: work starts when that session has ended'
             WHEN s.failing_jobs > 0
             THEN format('%s of %s jobs failing: see steward.jobs and steward.job_runs', s.failing_jobs, s.jobs)
             WHEN s.failing_archives > 0
@@ -33,6 +34,11 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
                pg_catalog.current_database()::text = ANY (ARRAY(
                    SELECT btrim(btrim(n), '"') FROM regexp_split_to_table(
                        pg_catalog.current_setting('pg_steward.excluded_databases', true), ',') n)) AS excluded,
+               EXISTS (SELECT FROM pg_catalog.pg_locks l
+                        WHERE l.locktype = 'object' AND l.classid = 'steward.job'::regclass AND l.objid = 0
+                          AND l.mode = 'ShareLock' AND l.granted
+                          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                                             WHERE d.datname = pg_catalog.current_database())) AS restoring,
                (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward') AS extension_version,
                j.jobs, j.running_jobs, j.failing_jobs,
                (SELECT count(*) FROM steward.retired_partition q

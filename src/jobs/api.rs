@@ -113,3 +113,11 @@ fn alter_job(
     wakeup::at_commit();
     Ok(())
 }
+
+/// For the trigger on steward.job.
+#[pg_extern(sql = false)]
+fn jobs_arrived() -> std::result::Result<(), ErrorReport> {
+    catalog::arrived()?;
+    wakeup::at_commit();
+    Ok(())
+}

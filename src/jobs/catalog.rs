@@ -1,10 +1,13 @@
 //! The tables `steward.job` and `steward.job_run`. All of it runs as steward.
 
+use std::cell::Cell;
+
 use pgrx::JsonB;
 use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
-use crate::pg::{Oid, clock, locks::TargetLock, query, signals};
+use crate::pg::locks::{self, TargetLock};
+use crate::pg::{Oid, clock, query, signals};
 
 /// What a run needs to know of its job.
 #[derive(Clone, Debug)]
@@ -50,8 +53,39 @@ fn job(row: &query::Row<'_>) -> Result<Job> {
     })
 }
 
+thread_local! {
+    static CREATING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, a job that is inserted is a policy's.
+struct Creating;
+
+impl Creating {
+    fn begin() -> Self {
+        CREATING.set(true);
+        Self
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        CREATING.set(false);
+    }
+}
+
+/// Jobs have been inserted. Those that no call has made come with a dump: what belongs to their sets,
+/// indexes for one, comes after them, so the workers keep out until the session that restores has
+/// ended. A partition that was made, or left, in between would make it fail.
+pub(super) fn arrived() -> Result<()> {
+    if !CREATING.get() {
+        locks::keep_workers_out(registry()?);
+    }
+    Ok(())
+}
+
 /// Makes the job of a policy, due at once.
 pub(crate) fn create(kind: &str, target: Oid) -> Result<i64> {
+    let _creating = Creating::begin();
     let ids = query::changed_rows(
         "INSERT INTO steward.job (kind, target) VALUES ($1, $2) RETURNING job_id",
         &[kind.into(), target.into()],

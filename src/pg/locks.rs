@@ -87,6 +87,19 @@ pub(crate) fn database_is_wanted() -> bool {
     outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
+/// Keeps the workers out of this database until this session ends, or discards what it has.
+pub(crate) fn keep_workers_out(registry: pg_sys::Oid) {
+    let mode = pg_sys::ShareLock as pg_sys::LOCKMODE;
+    acquire_as(&tag(registry, pg_sys::InvalidOid), mode, true, false);
+}
+
+/// Whether a session does. In a transaction, whose end gives back what this takes; whoever else looks
+/// is not in its way.
+pub(crate) fn workers_are_kept_out(registry: pg_sys::Oid) -> bool {
+    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    !acquire_as(&tag(registry, pg_sys::InvalidOid), mode, false, true)
+}
+
 /// Locks a relation, by what it is and not by what it is called, until the transaction ends; waits
 /// under the lock_timeout in force.
 pub(crate) fn relation(oid: pg_sys::Oid, strength: Strength) {
@@ -119,9 +132,18 @@ impl Strength {
 }
 
 fn acquire(tag: &pg_sys::LOCKTAG, for_session: bool, only_try: bool) -> bool {
+    acquire_as(tag, MODE, for_session, only_try)
+}
+
+fn acquire_as(
+    tag: &pg_sys::LOCKTAG,
+    mode: pg_sys::LOCKMODE,
+    for_session: bool,
+    only_try: bool,
+) -> bool {
     // SAFETY: the tag lives through the call; a session lock needs no resource owner, another one
     // belongs to the current transaction's.
-    let outcome = unsafe { pg_sys::LockAcquire(tag, MODE, for_session, only_try) };
+    let outcome = unsafe { pg_sys::LockAcquire(tag, mode, for_session, only_try) };
     outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 

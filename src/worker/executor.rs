@@ -54,10 +54,10 @@ fn work(oid: Oid, database: &str) -> Result<()> {
 /// The most urgent due job that nobody else has: its run, logged, and its lock.
 fn claim() -> Result<Option<(Job, i64, TargetLock)>> {
     transaction::with_extension(|| {
-        if locks::database_is_wanted() {
+        let registry = jobs::registry()?;
+        if locks::database_is_wanted() || locks::workers_are_kept_out(registry) {
             return Ok(None);
         }
-        let registry = jobs::registry()?;
         let now = clock::now();
         for job in jobs::due(now)? {
             let Some(lock) = TargetLock::try_take(registry, job.target) else { continue };

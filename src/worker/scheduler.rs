@@ -99,7 +99,7 @@ struct Look {
     /// Those that should have ended long ago.
     overdue: Vec<i32>,
     next_due_at: i64,
-    /// The database accepts connections and is no template.
+    /// The database accepts connections, is no template, and is not being restored.
     open: bool,
 }
 
@@ -328,11 +328,12 @@ fn look(now: i64, clock_set_back: bool) -> Result<Look> {
         running: jobs::running()?,
         overdue: jobs::overdue(DEAF_SECONDS)?,
         next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
-        open: query::one(
-            "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d
+        open: !locks::workers_are_kept_out(jobs::registry()?)
+            && query::one(
+                "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d
               WHERE d.datname = pg_catalog.current_database()",
-            &[],
-            |row| row.required(1),
-        )?,
+                &[],
+                |row| row.required(1),
+            )?,
     })
 }
