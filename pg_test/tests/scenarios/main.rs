@@ -31,6 +31,7 @@ mod range_takeover;
 mod range_template;
 mod retention;
 mod retention_archive;
+mod retention_dump;
 mod retention_replication;
 mod retention_rough;
 mod rough_clock;
