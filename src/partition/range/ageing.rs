@@ -147,14 +147,15 @@ pub(super) fn check(age: &Age, argument: &'static str, invalid: &Invalid<'_>) ->
     }
 }
 
-/// The set's horizons and what is past them. None: it has neither retention nor tiering.
+/// The set's horizons and what is past them. None: it has neither retention nor tiering, and no detach
+/// that was broken off half way and is to be finished.
 pub(super) fn past(
     set: &Set,
     bounds: &RangeBounds,
     position: i128,
     at: i64,
 ) -> Result<Option<Past>> {
-    if set.retention.is_none() && set.tiering.is_none() {
+    if set.retention.is_none() && set.tiering.is_none() && !bounds.is_pending() {
         return Ok(None);
     }
     let retention = set.retention.as_ref();
