@@ -160,6 +160,21 @@ fn what_somebody_else_detaches_after_a_run_that_failed_is_theirs() {
     assert_eq!(leaving(&mut database.client), Vec::<String>::new());
 }
 
+#[test]
+fn what_is_half_detached_is_finished_without_a_policy_too_and_kept() {
+    let mut database = four_days();
+    let mut reader = reader(range_support::cluster(), &database.name, "BEGIN");
+    database.client.run("SET pg_steward.lock_timeout = '300ms'");
+    database.client.refused("55P03", "CALL steward.maintain('bets')");
+    reader.run("COMMIT");
+    database.client.run("SELECT steward.clear_retention('bets')");
+    database.maintain("bets");
+    assert_eq!(leaving(&mut database.client), ["detached"]);
+    assert_eq!(database.count("bets"), 5);
+    database.maintain("bets");
+    assert_eq!(leaving(&mut database.client), ["detached"]);
+}
+
 /// A session whose CALL has a worker wait for a reader, and that worker.
 fn waiting_call(database: &mut Database, reader: &Session) -> (Session, i32) {
     let mut maintaining = range_support::cluster().session(&database.name).unwrap();
