@@ -394,6 +394,13 @@ pub(crate) fn keep_runs_away(target: Oid) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that this session, which runs a job of the target, has its lock still. In a transaction that
+/// keeps runs away.
+pub(crate) fn renew_lock(target: Oid) -> Result<()> {
+    locks::renew(registry()?, target);
+    Ok(())
+}
+
 /// Removes finished runs older than `minutes`, `most` of them at once, but never a job's last one.
 pub(crate) fn trim_history(minutes: i32, most: i64) -> Result<usize> {
     query::change(

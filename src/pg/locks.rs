@@ -51,7 +51,8 @@ pub(crate) enum TableLock {
     AccessExclusive,
 }
 
-/// Locks a table until the current transaction ends, under the lock_timeout in force. Asks for no
+/// Locks a table, by what it is and not by what it is called, until the current transaction ends, under the
+/// lock_timeout in force. Asks for no
 /// privilege: for locks that a statement of the same transaction is going to take anyway.
 pub(crate) fn hold_table(table: pg_sys::Oid, lock: TableLock) {
     let mode = match lock {
@@ -60,6 +61,16 @@ pub(crate) fn hold_table(table: pg_sys::Oid, lock: TableLock) {
     };
     // SAFETY: locks an OID, whether or not it is a relation (still).
     unsafe { pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE) }
+}
+
+/// Takes a [`TargetLock`]'s lock anew, which somebody's function may have given back with all advisory
+/// locks. Where it has, the server says so in a WARNING. The current transaction has the lock too, so
+/// nobody can have it in between.
+pub(crate) fn renew(registry: pg_sys::Oid, target: pg_sys::Oid) {
+    let tag = tag(registry, target);
+    // SAFETY: as in Drop above.
+    unsafe { pg_sys::LockRelease(&tag, MODE, true) };
+    acquire(&tag, true, false);
 }
 
 const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
@@ -100,35 +111,12 @@ pub(crate) fn workers_are_kept_out(registry: pg_sys::Oid) -> bool {
     !acquire_as(&tag(registry, pg_sys::InvalidOid), mode, false, true)
 }
 
-/// Locks a relation, by what it is and not by what it is called, until the transaction ends; waits
-/// under the lock_timeout in force.
-pub(crate) fn relation(oid: pg_sys::Oid, strength: Strength) {
-    // SAFETY: locks an OID, whether or not it is a relation (still).
-    unsafe { pg_sys::LockRelationOid(oid, strength.mode()) }
-}
-
-/// Whether ACCESS EXCLUSIVE on a relation can be had without waiting; then it is held until the
+/// Whether ACCESS EXCLUSIVE on a table can be had without waiting; then it is held until the
 /// transaction ends.
-pub(crate) fn relation_is_free(oid: pg_sys::Oid) -> bool {
+pub(crate) fn table_is_free(table: pg_sys::Oid) -> bool {
+    let mode = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: as above.
-    unsafe { pg_sys::ConditionalLockRelationOid(oid, Strength::AccessExclusive.mode()) }
-}
-
-/// How a relation is locked.
-#[derive(Clone, Copy)]
-pub(crate) enum Strength {
-    /// Others read, nobody writes.
-    Share,
-    AccessExclusive,
-}
-
-impl Strength {
-    fn mode(self) -> pg_sys::LOCKMODE {
-        match self {
-            Self::Share => pg_sys::ShareLock as pg_sys::LOCKMODE,
-            Self::AccessExclusive => pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
-        }
-    }
+    unsafe { pg_sys::ConditionalLockRelationOid(table, mode) }
 }
 
 fn acquire(tag: &pg_sys::LOCKTAG, for_session: bool, only_try: bool) -> bool {

@@ -4,7 +4,7 @@ use super::{catalog, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::partition::{self, Action, Fate, Step, Work};
-use crate::pg::locks::{self, Strength};
+use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::{self, Transactions};
 use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings};
 use crate::settings;
@@ -19,7 +19,7 @@ pub(crate) fn bytes(work: &Work) -> Option<(i64, i64)> {
 /// whose end lets go.
 pub(crate) fn is_free(step: &Step) -> Result<bool> {
     let Some(subject) = step.subject else { return Ok(true) };
-    Ok(partition::tree(subject)?.into_iter().all(locks::relation_is_free))
+    Ok(partition::tree(subject)?.into_iter().all(locks::table_is_free))
 }
 
 /// Takes a step that is about `subject`.
@@ -109,7 +109,7 @@ fn expect_name(step: &Step, subject: Oid) -> Result<bool> {
 /// That a table is dropped is noted in our tables by a trigger: the extension stays in place meanwhile.
 fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
     extension::hold()?;
-    under_lock(subject, Strength::AccessExclusive, || {
+    under_lock(subject, TableLock::AccessExclusive, || {
         if transaction::with_latest_snapshot(|| catalog::state(subject))?.is_none() {
             return Ok(()); // the archive function, or somebody, was faster
         }
@@ -121,7 +121,7 @@ fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
 }
 
 fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    under_lock(subject, Strength::AccessExclusive, || {
+    under_lock(subject, TableLock::AccessExclusive, || {
         expect_name(step, subject)?;
         for (role, sql) in &step.as_others {
             identity::as_owner(*role, || query::run(sql))?;
@@ -132,21 +132,28 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
     })
 }
 
-/// Nobody writes into the table between the function's look at it and its end. That it said true is
-/// noted in the same transaction: what it archived in this database and the note are there together,
-/// or not at all.
+/// Nobody writes into the table between the function's look at it and its end, nor is it archived by
+/// two. That it said true is noted in the same transaction: what it archived in this database and the
+/// note are there together, or not at all.
 fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
     let outcome = transactions.step(|| {
-        under_lock(subject, Strength::Share, || {
+        // pg_advisory_unlock_all() gives back the run's lock too, but not this one, which is the
+        // transaction's (lock.c, LockReleaseSession).
+        identity::as_steward(|| jobs::keep_runs_away(work.parent))?;
+        let done = under_lock(subject, TableLock::ShareRowExclusive, || {
             if expect_name(step, subject)? {
                 return Err(Error::PartitionChanged { partition: step.partition.to_string() });
             }
-            Ok(())
+            transaction::with_latest_snapshot(|| catalog::is_archived(subject))
         })?;
+        if done {
+            return Ok(());
+        }
         still_ours(work)?;
         let answer = identity::as_owner(work.owner, || {
             query::one(step.sql.clone(), &[], |row| row.optional::<bool>(1))
         })?;
+        identity::as_steward(|| jobs::renew_lock(work.parent))?;
         if answer != Some(true) {
             return Err(Error::NotArchived { partition: step.partition.to_string(), answer });
         }
@@ -177,9 +184,9 @@ fn still_ours(work: &Work) -> Result<()> {
     })
 }
 
-fn under_lock<T>(subject: Oid, strength: Strength, work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn under_lock<T>(subject: Oid, lock: TableLock, work: impl FnOnce() -> Result<T>) -> Result<T> {
     pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-        locks::relation(subject, strength);
+        locks::hold_table(subject, lock);
         work()
     })
 }

@@ -117,6 +117,18 @@ pub(super) fn withdraw(parent: Oid) -> Result<()> {
     })
 }
 
+/// Whether the archive function has said true.
+pub(super) fn is_archived(partition: Oid) -> Result<bool> {
+    identity::as_steward(|| {
+        query::one(
+            "SELECT EXISTS (SELECT FROM steward.retired_partition q
+                             WHERE q.partition = $1 AND q.archived_at IS NOT NULL)",
+            &[partition.into()],
+            |row| row.required(1),
+        )
+    })
+}
+
 /// The archive function has said true.
 pub(super) fn note_archived(partition: Oid) -> Result<()> {
     identity::as_steward(|| {

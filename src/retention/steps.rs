@@ -338,7 +338,7 @@ impl Drafting<'_> {
         Draft {
             action: Action::Archive,
             sql: format!("SELECT {function}({table}::pg_catalog.regclass);"),
-            lock: format!("none on {}, SHARE on {}", self.set, subject.name),
+            lock: format!("none on {}, SHARE ROW EXCLUSIVE on {}", self.set, subject.name),
             reason,
             blocked,
         }
