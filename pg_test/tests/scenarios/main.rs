@@ -32,6 +32,8 @@ mod range_template;
 mod retention;
 mod retention_archive;
 mod retention_dump;
+mod retention_hostile;
+mod retention_kills;
 mod retention_replication;
 mod retention_rough;
 mod rough_clock;

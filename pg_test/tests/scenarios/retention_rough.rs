@@ -1,14 +1,12 @@
-//! Retention under fire: readers who stay, sessions that go, no worker to be had, `kill -9`.
+//! Retention under fire: readers who stay, sessions that go, no worker to be had.
 
 use std::time::{Duration, Instant};
 
-use pg_test::cluster::{Ask, Cluster, Session, signal, sqlstate, try_wait_for, wait_until};
+use pg_test::cluster::{Ask, Cluster, Session, sqlstate, wait_until};
 use pg_test::fixtures;
 use postgres::{Client, SimpleQueryMessage};
 
 use crate::range_support::{self, Database};
-use crate::rough_kills::{rounds, up_to};
-use crate::unattended_crashes::reconnect;
 use crate::unattended_support::SOON;
 
 /// Daily sets that hold the last four days, two rows a day, of which two days are too old.
@@ -294,105 +292,4 @@ fn set_retention_alone_has_the_workers_retire_what_is_old() {
            FROM steward.job_runs WHERE detail ? 'retired'",
     );
     assert!(paused);
-}
-
-/// Hourly events of the last days, three rows a period, and a slow function that archives them.
-fn events(periods: usize) -> String {
-    format!(
-        "CREATE TABLE events (id bigint GENERATED ALWAYS AS IDENTITY, at timestamptz NOT NULL)
-             PARTITION BY RANGE (at);
-         SELECT steward.manage_range('events', '1 hour', premake => 1, time_zone => 'UTC',
-                                     start_at => (now() - interval '{periods} hours')::text);
-         INSERT INTO events (at) SELECT lower_bound::timestamptz + make_interval(mins => n)
-           FROM steward.partitions, generate_series(1, 3) n;
-         CREATE TABLE archive (id bigint, at timestamptz);
-         CREATE TABLE all_events AS SELECT id, at FROM events;
-         CREATE FUNCTION store(gone regclass) RETURNS boolean LANGUAGE plpgsql AS $$
-         BEGIN
-             EXECUTE format('INSERT INTO public.archive SELECT id, at FROM %s', gone);
-             PERFORM pg_sleep(0.03);
-             RETURN true;
-         END $$"
-    )
-}
-
-/// What must hold at any instant: no table of the set's that nobody knows of.
-#[track_caller]
-fn assert_no_orphan(client: &mut Client, what: &str) {
-    let orphans: Vec<String> = client.column(
-        "SELECT c.relname::text FROM pg_class c
-          WHERE c.relname LIKE 'events\\_2%' AND c.relkind = 'r'
-            AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
-            AND NOT EXISTS (SELECT FROM steward.retired_partition q WHERE q.partition = c.oid)",
-    );
-    assert!(orphans.is_empty(), "{what}: {orphans:?}");
-}
-
-/// What must hold when all is done: each row in one place, and in the right one.
-#[track_caller]
-fn assert_each_row_is_where_it_belongs(client: &mut Client, horizon: &str, what: &str) {
-    let wrong: Vec<String> = client.column(&format!(
-        "WITH old AS (SELECT p.id FROM all_events p
-                       WHERE date_trunc('hour', p.at, 'UTC') + interval '1 hour' <= {horizon})
-         SELECT 'twice in the archive: ' || id FROM archive GROUP BY id HAVING count(*) > 1
-         UNION ALL SELECT 'in both: ' || id FROM events JOIN archive USING (id)
-         UNION ALL SELECT 'lost: ' || id FROM all_events p
-          WHERE NOT EXISTS (SELECT FROM events e WHERE e.id = p.id)
-            AND NOT EXISTS (SELECT FROM archive a WHERE a.id = p.id)
-         UNION ALL SELECT 'gone too early: ' || id FROM archive WHERE id NOT IN (SELECT id FROM old)
-         UNION ALL SELECT 'left behind: ' || id FROM events WHERE id IN (SELECT id FROM old)"
-    ));
-    assert!(wrong.is_empty(), "{what}: {wrong:?}");
-}
-
-#[test]
-fn kill_9_between_any_two_phases_loses_no_row_and_archives_none_twice() {
-    const A_ROUND: usize = 8;
-    let cluster = fixtures::cluster().conf("pg_steward.retention_pause = 0").start().unwrap();
-    let name = cluster.create_database_with_extension().unwrap();
-    let mut client = cluster.connect(&name).unwrap();
-    let periods = (rounds() + 2) * A_ROUND;
-    client.run(&events(periods));
-    let mut hit = 0;
-    for round in 0..rounds() {
-        let keep = periods - (round + 1) * A_ROUND;
-        client.run(&format!(
-            "SELECT steward.set_retention('events', '{keep} hours', archive_function => 'store(regclass)')"
-        ));
-        let mut executor = 0;
-        wait_until(SOON, "an executor is at it", || {
-            executor = client.value(
-                "SELECT coalesce(max(pid), 0) FROM pg_stat_activity
-                  WHERE backend_type = 'pg_steward executor' AND datname = current_database()",
-            );
-            executor > 0
-        });
-        std::thread::sleep(up_to(Duration::from_millis(300))); // the random moment
-        let what = format!("round {round}");
-        let pids = cluster.pids("pg_steward executor").unwrap();
-        if pids.contains(&executor) && signal("KILL", executor.unsigned_abs()).is_ok() {
-            // It may have ended by itself just before.
-            let broken = try_wait_for(Duration::from_secs(2), "the server has noticed", || {
-                Ok(client.batch_execute("SELECT 1").err())
-            });
-            if broken.is_ok() {
-                client = reconnect(&cluster, &name);
-                hit += 1;
-            }
-        }
-        assert_no_orphan(&mut client, &what);
-        wait_until(SOON, "the work completes by itself", || {
-            client.value(
-                "SELECT count(*) = 0 FROM steward.partitions
-                  WHERE state IN ('expired', 'detaching', 'detached')",
-            )
-        });
-        assert_no_orphan(&mut client, &what);
-        let horizon = format!("now() - interval '{keep} hours'");
-        assert_each_row_is_where_it_belongs(&mut client, &horizon, &what);
-    }
-    assert!(hit * 2 >= rounds(), "only {hit} runs were hit");
-    let crashed: i64 =
-        client.value("SELECT count(*) FROM steward.job_runs WHERE status = 'crashed'");
-    assert!(crashed > 0);
 }
