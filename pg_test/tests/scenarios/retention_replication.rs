@@ -16,7 +16,8 @@ const FOUR_DAYS: &str = "
       FROM steward.partitions WHERE state IN ('past', 'current')";
 
 fn primary(conf: &str) -> (Cluster, String, Client) {
-    let cluster = fixtures::cluster().conf(conf).start().unwrap();
+    let conf = format!("{conf}\npg_steward.retention_pause = 0");
+    let cluster = fixtures::cluster().conf(&conf).start().unwrap();
     let name = cluster.create_database_with_extension().unwrap();
     let mut client = cluster.connect(&name).unwrap();
     client.run("SET client_min_messages = error; SET TimeZone = 'UTC'");

@@ -198,7 +198,9 @@ fn a_call_that_is_cancelled_or_killed_takes_its_worker_along() {
         let mut reader = reader(range_support::cluster(), &database.name, "BEGIN");
         let (mut maintaining, worker) = waiting_call(&mut database, &reader);
         database.client.run(&format!("SELECT {how}({})", maintaining.pid()));
-        assert_eq!(sqlstate(&maintaining.finish(SOON).unwrap_err()), code);
+        let error = maintaining.finish(SOON).unwrap_err();
+        // A client whose session is ended may see the connection closed before it is told why.
+        assert!(error.is_closed() || sqlstate(&error) == code, "{error}");
         wait_until(Duration::from_secs(10), &format!("the worker is gone after {how}"), || {
             database
                 .client
