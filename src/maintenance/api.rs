@@ -7,7 +7,6 @@ use pgrx::prelude::*;
 use super::prepare;
 use crate::partition::{Table, check_owner, in_time, managed, needed, rows};
 use crate::pg::{Oid, identity, report};
-use crate::retention::Occasion;
 
 #[pg_extern(sql = false)]
 fn plan(
@@ -34,9 +33,7 @@ fn plan(
         Some(parent) => {
             let table = Table::read(parent)?;
             check_owner(&table.display(), table.owner)?;
-            planned.extend(
-                in_time(&table.display(), || prepare(table.oid, at, Occasion::Plan))?.steps,
-            );
+            planned.extend(in_time(&table.display(), || prepare(table.oid, at, at))?.steps);
         }
         None => {
             for oid in managed()? {
@@ -44,7 +41,7 @@ fn plan(
                 if !identity::caller_is(table.owner) {
                     continue;
                 }
-                match in_time(&table.display(), || prepare(oid, at, Occasion::Plan)) {
+                match in_time(&table.display(), || prepare(oid, at, at)) {
                     Ok(work) => planned.extend(work.steps),
                     Err(error) => report::failure(&table.display(), &error),
                 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::partition::{self, Action, Outcome, Step, Work, lowest};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, report};
-use crate::retention;
+use crate::pg::{Oid, clock, report};
+use crate::{retention, settings};
 
 /// After so long a worker leaves what is old to the next run, which looks first whether a partition is
 /// lacking: an archive, or a copy to another tablespace, can take hours.
@@ -26,7 +26,8 @@ pub(crate) fn carry_out(
         transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
     }
     let began = Instant::now();
-    let mut run = Run { transactions, work, outcome, given_up: GivenUp::default(), began };
+    let mut run =
+        Run { transactions, work, outcome, given_up: GivenUp::default(), began, left: None };
     let mut held = Vec::new();
     for step in &work.steps {
         // Copied when nobody is at it; those that somebody holds come last.
@@ -61,18 +62,33 @@ struct Run<'a> {
     outcome: Outcome,
     given_up: GivenUp,
     began: Instant,
+    /// The last one that was detached.
+    left: Option<Oid>,
 }
 
 impl Run<'_> {
+    /// When a step is to be taken, if not now: a worker has the time to let one partition go after the
+    /// other, and makes room for a run that looks first whether a partition is lacking. With each that
+    /// leaves, every session has to read the set's bounds and plan its queries on it anew (relcache.c,
+    /// inval.c).
+    fn leave_for_later(&self, step: &Step) -> Option<i64> {
+        if self.transactions.attended() || step.action == Action::Create {
+            return None;
+        }
+        if self.began.elapsed() > TURN {
+            return Some(clock::now());
+        }
+        let pause = settings::retention_pause_microseconds();
+        let is_next = step.leaving && step.subject != self.left && self.left.is_some() && pause > 0;
+        is_next.then(|| clock::now().saturating_add(pause))
+    }
+
     fn take(&mut self, step: &Step, progress: impl Fn(&Outcome) -> Result<()>) -> Result<()> {
         if self.given_up.covers(step) || self.outcome.cancelled.is_some() {
             return Ok(());
         }
-        if !self.transactions.attended()
-            && step.action != Action::Create
-            && self.began.elapsed() > TURN
-        {
-            self.outcome.unfinished = true;
+        if let Some(later) = self.leave_for_later(step) {
+            self.outcome.more_at = Some(later);
             return Ok(());
         }
         let partition = step.partition.to_string();
@@ -85,6 +101,9 @@ impl Run<'_> {
                 report::step(self.transactions.attended(), &said(step));
                 if let (Some((done, _)), Some(bytes)) = (&mut outcome.bytes, step.copies) {
                     *done += bytes;
+                }
+                if takes_out(step.action) {
+                    self.left = step.subject;
                 }
                 outcome.done.push((step.action, partition));
             }

@@ -23,8 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: Option<(i64, i64)>,
     /// Somebody asked it to stop, or its time was up.
     pub(crate) cancelled: Option<Error>,
-    /// A worker's time was up: the rest is for the next run.
-    pub(crate) unfinished: bool,
+    /// A worker has left the rest to a run at this instant, in microseconds since 2000-01-01 UTC.
+    pub(crate) more_at: Option<i64>,
     /// Where the lowest of those not made begins.
     pub(crate) left_from: Option<i128>,
 }

@@ -105,8 +105,6 @@ pub(crate) struct Work {
     pub(crate) refused: Option<Error>,
     /// When to look again, in microseconds since 2000-01-01 UTC.
     pub(crate) due_again_at: i64,
-    /// When the rest follows of what was left out so as not to do all at once, if this goes well.
-    pub(crate) more_at: Option<i64>,
     /// The lower edge of the oldest period that is being made up.
     pub(crate) make_up_from: Option<i128>,
     /// What the policy remembered of that from an earlier run.

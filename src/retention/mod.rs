@@ -12,4 +12,4 @@ mod steps;
 mod tiering;
 
 pub(crate) use apply::{bytes, is_free, take};
-pub(crate) use steps::{Occasion, extend};
+pub(crate) use steps::extend;

@@ -9,24 +9,12 @@ use crate::error::{Error, Result};
 use crate::partition::{Action, Fate, Past, Period, Retention, Step, Work, name};
 use crate::pg::ident::{self, Qualified};
 use crate::pg::{Oid, transaction};
-use crate::settings;
 
-/// Who wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Occasion {
-    /// Somebody who looks: all that is due.
-    Plan,
-    /// Somebody who waits: all that is due, and an archive function that has failed is asked again.
-    Person,
-    /// A worker, which has the time to let one partition go after the other: with each, every session
-    /// has to read the set's bounds and plan its queries on it anew (relcache.c, inval.c).
-    Worker,
-}
-
-/// Adds to a set's work what its retention and tiering ask for, oldest period first.
-pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()> {
+/// Adds to a set's work what its retention and tiering ask for, oldest period first. An archive
+/// function that has failed is asked again when that is due at `retry_at`.
+pub(crate) fn extend(work: &mut Work, retry_at: i64) -> Result<()> {
     let Some(past) = work.past.take() else { return Ok(()) };
-    let (mut due_again_at, mut more_at) = (work.due_again_at, None);
+    let mut due_again_at = work.due_again_at;
     if let Some(next) = past.next_at {
         due_again_at = due_again_at.min(next);
     }
@@ -34,7 +22,6 @@ pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()>
     let found = transaction::with_latest_snapshot(|| -> Result<_> {
         let set = name(work.parent)?
             .ok_or_else(|| Error::NoSuchRelation { oid: ident::oid_number(work.parent) })?;
-        let retry_at = if occasion == Occasion::Person { i64::MAX } else { at };
         let mut drafting = Drafting { work, past: &past, set, retry_at, referenced: Vec::new() };
         if past.is_pending || past.retention.is_some() {
             drafting.referenced = catalog::referenced(work.parent)?;
@@ -43,19 +30,12 @@ pub(crate) fn extend(work: &mut Work, at: i64, occasion: Occasion) -> Result<()>
         if past.retention.is_some() || past.is_pending {
             steps.extend(drafting.leaving(&mut due_again_at)?);
         }
-        let pause = settings::retention_pause_microseconds();
-        let mut expired: Vec<&Period> = expired(&past).collect();
-        if occasion == Occasion::Worker && pause > 0 && expired.len() > 1 {
-            expired.truncate(1);
-            more_at = Some(at.saturating_add(pause));
-        }
-        steps.extend(drafting.expired(expired)?);
+        steps.extend(drafting.expired(expired(&past).collect())?);
         steps.extend(tiering::steps(work, &past)?);
         Ok(steps)
     })?;
     work.steps.extend(found);
     work.due_again_at = due_again_at;
-    work.more_at = more_at;
     work.past = Some(past);
     Ok(())
 }

@@ -14,7 +14,6 @@ use crate::pg::deadline::Deadline;
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::Transactions;
 use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
-use crate::retention::Occasion;
 use crate::settings;
 
 /// Partition names that `job_runs.detail` lists at most.
@@ -31,12 +30,13 @@ pub(super) fn run(
     _lock: &TargetLock,
 ) -> Result<()> {
     let now = clock::now();
-    let occasion = if transactions.attended() { Occasion::Person } else { Occasion::Worker };
+    // Whoever waits wants to see it tried.
+    let retry_at = if transactions.attended() { i64::MAX } else { now };
     let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
     let prepared = transactions.own_without_waiting(|| {
         let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            maintenance::prepare(job.target, now, occasion)
+            maintenance::prepare(job.target, now, retry_at)
         })?;
         if started.is_none() && work.is_idle() {
             record_idle(transactions, job, now, &work)?;
@@ -93,12 +93,11 @@ fn finish(
     let (status, error, detail, ending) = match outcome {
         Ok((work, outcome)) => {
             let error = outcome.result().err();
+            let more_at = outcome.more_at.unwrap_or(work.due_again_at).min(work.due_again_at);
             let ending = match &error {
-                None if outcome.unfinished => Ending::Succeeded { due_again_at: now },
-                None => {
-                    let more_at = work.more_at.unwrap_or(work.due_again_at);
-                    Ending::Succeeded { due_again_at: work.due_again_at.min(more_at) }
-                }
+                None => Ending::Succeeded { due_again_at: more_at },
+                // What failed does not keep the rest waiting that went well so far.
+                Some(_) if !outcome.done.is_empty() => failed(Some(more_at)),
                 Some(_) => failed(Some(work.due_again_at)),
             };
             (status(error.as_ref(), deadline_passed), error, detail(outcome), ending)

@@ -295,3 +295,29 @@ fn set_retention_alone_has_the_workers_retire_what_is_old() {
     );
     assert!(paused);
 }
+
+#[test]
+fn a_partition_that_cannot_leave_keeps_no_other_from_leaving() {
+    let cluster = fixtures::shared_cluster();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    client.run(
+        "SET client_min_messages = error;
+         CREATE TABLE keys (id bigint PRIMARY KEY) PARTITION BY RANGE (id);
+         SELECT steward.manage_range('keys', '10', premake => 5);
+         CREATE TABLE pointing (k bigint REFERENCES keys_p0);
+         INSERT INTO keys VALUES (1), (41);
+         SELECT steward.set_retention('keys', '10')",
+    );
+    // 0 is pointed to; 10 and 20 leave all the same, one after the other and soon.
+    wait_until(SOON, "the others have left", || {
+        client
+            .column::<String>("SELECT lower_bound FROM steward.partitions WHERE state = 'expired'")
+            == ["0"]
+            && client
+                .value("SELECT to_regclass('keys_p10') IS NULL AND to_regclass('keys_p20') IS NULL")
+    });
+    let failed: String =
+        client.value("SELECT DISTINCT sqlstate FROM steward.job_runs WHERE status = 'failed'");
+    assert_eq!(failed, "2BP01");
+}

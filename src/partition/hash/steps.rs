@@ -121,7 +121,6 @@ fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
         due_again_at: at.saturating_add(NO_CLOCK_MICROSECONDS),
         make_up_from: None,
         remembered: None,
-        more_at: None,
         past: None,
     }
 }

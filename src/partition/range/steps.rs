@@ -74,7 +74,6 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
         due_again_at,
         make_up_from,
         remembered: set.policy.make_up_from,
-        more_at: None,
         past,
     })
 }
