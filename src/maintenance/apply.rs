@@ -9,8 +9,8 @@ use crate::pg::transaction::Transactions;
 use crate::pg::{Oid, clock, report};
 use crate::{retention, settings};
 
-/// After so long a worker leaves what is old to the next run, which looks first whether a partition is
-/// lacking: an archive, or a copy to another tablespace, can take hours.
+/// After so long, and when new periods are due, a worker leaves what is old to the next run, which looks
+/// first whether a partition is lacking: an archive, or a copy to another tablespace, can take hours.
 const TURN: Duration = Duration::from_secs(60);
 
 /// Takes every step, each in its own transaction; one that fails stops no other, but for what was
@@ -26,8 +26,15 @@ pub(crate) fn carry_out(
         transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
     }
     let began = Instant::now();
-    let mut run =
-        Run { transactions, work, outcome, given_up: GivenUp::default(), began, left: None };
+    let mut run = Run {
+        transactions,
+        work,
+        outcome,
+        given_up: GivenUp::default(),
+        began,
+        retires: false,
+        left: None,
+    };
     let mut held = Vec::new();
     for step in &work.steps {
         // Copied when nobody is at it; those that somebody holds come last.
@@ -62,6 +69,8 @@ struct Run<'a> {
     outcome: Outcome,
     given_up: GivenUp,
     began: Instant,
+    /// It has come to what is old.
+    retires: bool,
     /// The last one that was detached.
     left: Option<Oid>,
 }
@@ -75,12 +84,13 @@ impl Run<'_> {
         if self.transactions.attended() || step.action == Action::Create {
             return None;
         }
-        if self.began.elapsed() > TURN {
-            return Some(clock::now());
+        let now = clock::now();
+        if self.retires && (now >= self.work.due_again_at || self.began.elapsed() > TURN) {
+            return Some(now);
         }
         let pause = settings::retention_pause_microseconds();
         let is_next = step.leaving && step.subject != self.left && self.left.is_some() && pause > 0;
-        is_next.then(|| clock::now().saturating_add(pause))
+        is_next.then(|| now.saturating_add(pause))
     }
 
     fn take(&mut self, step: &Step, progress: impl Fn(&Outcome) -> Result<()>) -> Result<()> {
@@ -91,6 +101,7 @@ impl Run<'_> {
             self.outcome.more_at = Some(later);
             return Ok(());
         }
+        self.retires |= step.subject.is_some();
         let partition = step.partition.to_string();
         if step.copies.is_some() {
             progress(&self.outcome)?;
