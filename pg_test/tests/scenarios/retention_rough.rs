@@ -274,6 +274,58 @@ fn without_the_preload_a_call_and_a_do_block_retire() {
 }
 
 #[test]
+fn a_long_archive_does_not_keep_a_set_from_its_next_periods() {
+    let cluster = fixtures::shared_cluster();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    client.run(
+        "CREATE TABLE clicks (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('clicks', '2 seconds', start_at => (now() - interval '1 minute')::text);
+         CREATE TABLE archived (what text);
+         CREATE FUNCTION store(gone regclass) RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN PERFORM pg_sleep(1); INSERT INTO public.archived VALUES (gone); RETURN true; END $$;
+         SELECT steward.set_retention('clicks', '20 seconds', archive_function => 'store(regclass)')",
+    );
+    // Longer than the periods last that were there at the beginning.
+    wait_until(SOON, "a dozen are archived", || {
+        client.run("INSERT INTO clicks VALUES (clock_timestamp())");
+        client.value("SELECT count(*) >= 12 FROM archived")
+    });
+    assert_eq!(
+        client.value::<i64>(
+            "SELECT count(*) FROM steward.job_runs WHERE status IN ('failed', 'crashed')"
+        ),
+        0
+    );
+}
+
+#[test]
+fn a_run_that_waits_in_a_detach_is_cut_off_at_max_runtime() {
+    let cluster = fixtures::shared_cluster();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    client.run(&FOUR_DAYS.replace("SELECT steward.set_retention('bets', '2 days')", "SELECT 1"));
+    wait_until(SOON, "the first run", || {
+        client.value("SELECT count(*) = 1 FROM steward.jobs WHERE last_status = 'succeeded'")
+    });
+    let mut reader = reader(cluster, &name, "BEGIN");
+    client.run(
+        "SELECT steward.alter_job(job_id, max_runtime => '500 ms') FROM steward.jobs;
+         SELECT steward.set_retention('bets', '2 days')",
+    );
+    wait_until(SOON, "a run is cut off", || {
+        client.value(
+            "SELECT count(*) > 0 FROM steward.job_runs WHERE status = 'timed_out' AND sqlstate = '57014'
+                AND duration < interval '5 seconds'",
+        )
+    });
+    assert_eq!(leaving(&mut client), ["detaching", "expired"]);
+    client.run("SELECT steward.alter_job(job_id, max_runtime => '0') FROM steward.jobs");
+    reader.run("COMMIT");
+    wait_until(SOON, "the work is done", || leaving(&mut client).is_empty());
+}
+
+#[test]
 fn set_retention_alone_has_the_workers_retire_what_is_old() {
     let cluster = fixtures::shared_cluster();
     let name = cluster.create_database_with_extension().unwrap();
