@@ -78,7 +78,7 @@ COMMENT ON COLUMN steward.partition_sets.next_maintenance_at IS 'When the backgr
 COMMENT ON COLUMN steward.partition_sets.last_run_at IS 'When the last finished run began.';
 COMMENT ON COLUMN steward.partition_sets.last_status IS 'How the last finished run ended, as in steward.job_runs.';
 COMMENT ON COLUMN steward.partition_sets.last_error IS 'The last finished run''s first error; NULL if there was none.';
-COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled. NULL: somebody has the set locked.';
+COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled. NULL: somebody has the set locked, or its owner may not read its partitions.';
 COMMENT ON COLUMN steward.partition_sets.start_at IS 'Nothing is made before the period that holds this: a time, or a key; NULL: not set.';
 COMMENT ON COLUMN steward.partition_sets.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';
 COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are named; NULL: the usual names.';
@@ -89,6 +89,32 @@ COMMENT ON COLUMN steward.partition_sets.origin IS 'A boundary that periods are 
 COMMENT ON COLUMN steward.partition_sets.template IS 'The table that gives what a parent cannot; a number: it has been dropped.';
 
 CREATE VIEW steward.partitions WITH (security_barrier) AS
+-- Materialized: as the inner side of a join the sets would be read again for every row of the outer one.
+WITH period AS (
+    SELECT p.parent, r.*
+      FROM steward.range_policy p
+     CROSS JOIN LATERAL steward.range_partitions(p.parent, pg_catalog.now()) r
+), found AS MATERIALIZED (
+    SELECT p.parent, p.parent AS above, p.partition, 1 AS level, 'range'::text AS strategy,
+           p.lower_bound, p.upper_bound, NULL::integer AS modulus, NULL::integer AS remainder,
+           p.is_default, p.state
+      FROM period p
+    UNION ALL
+    SELECT p.parent, p.partition, h.partition, 2, 'hash', NULL, NULL, h.modulus, h.remainder,
+           false, p.state
+      FROM period p
+     CROSS JOIN LATERAL steward.hash_partitions(p.partition) h
+    UNION ALL
+    SELECT p.parent, p.parent, h.partition, 1, 'hash', NULL, NULL, h.modulus, h.remainder, false,
+           'current'
+      FROM steward.hash_policy p
+     CROSS JOIN LATERAL steward.hash_partitions(p.parent) h
+    UNION ALL
+    SELECT q.parent, NULL, q.partition, 1, 'range', q.lower_bound, q.upper_bound, NULL, NULL,
+           false, 'detached'
+      FROM steward.retired_partition q
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = q.partition)
+)
 SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        b.modulus, b.remainder, b.is_default,
        CASE WHEN i.inhdetachpending THEN 'detaching' ELSE b.state END AS state,
@@ -103,29 +129,7 @@ SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        coalesce(ts.spcname, d.spcname) AS tablespace,
        q.archived_at, q.attempts AS archive_failures, q.next_attempt_at AS next_archive_at,
        q.error_message AS last_error
-  FROM (WITH period AS (
-            SELECT p.parent, r.*
-              FROM steward.range_policy p
-             CROSS JOIN LATERAL steward.range_partitions(p.parent, pg_catalog.now()) r)
-        SELECT p.parent, p.parent AS above, p.partition, 1 AS level, 'range'::text AS strategy,
-               p.lower_bound, p.upper_bound, NULL::integer AS modulus, NULL::integer AS remainder,
-               p.is_default, p.state
-          FROM period p
-        UNION ALL
-        SELECT p.parent, p.partition, h.partition, 2, 'hash', NULL, NULL, h.modulus, h.remainder,
-               false, p.state
-          FROM period p
-         CROSS JOIN LATERAL steward.hash_partitions(p.partition) h
-        UNION ALL
-        SELECT p.parent, p.parent, h.partition, 1, 'hash', NULL, NULL, h.modulus, h.remainder, false,
-               'current'
-          FROM steward.hash_policy p
-         CROSS JOIN LATERAL steward.hash_partitions(p.parent) h
-        UNION ALL
-        SELECT q.parent, NULL, q.partition, 1, 'range', q.lower_bound, q.upper_bound, NULL, NULL,
-               false, 'detached'
-          FROM steward.retired_partition q
-         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = q.partition)) b
+  FROM found b
   JOIN pg_catalog.pg_class c ON c.oid = b.parent
   JOIN pg_catalog.pg_class r ON r.oid = b.partition
   LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = b.partition AND i.inhparent = b.above

@@ -332,8 +332,8 @@ fn the_workers_go_on_in_every_database() {
         wait_until_made(&mut client, &again);
         let of_others: Vec<String> = client.column(
             "SELECT p.partition::text FROM steward.partitions p
-               JOIN pg_class c ON c.oid = p.partition JOIN pg_class s ON s.oid = p.parent
-              WHERE c.relowner <> s.relowner",
+              WHERE (SELECT c.relowner FROM pg_class c WHERE c.oid = p.partition)
+                    <> (SELECT s.relowner FROM pg_class s WHERE s.oid = p.parent)",
         );
         assert!(of_others.is_empty(), "in {database}, not of their set's owner: {of_others:?}");
         wait_until(SOON, &format!("all is well in {database}"), || {

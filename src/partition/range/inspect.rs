@@ -11,10 +11,10 @@ use super::{policy, steps};
 use crate::error::Result;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
-use crate::pg::{Oid, identity};
+use crate::pg::{Oid, identity, subtransaction};
 
 /// A managed set with its bounds and where "now" is; None when it is gone, not managed, not the
-/// caller's to see, or locked by somebody.
+/// caller's to see, locked by somebody, or not its owner's to read.
 fn open(parent: Oid, at: i64) -> Result<Option<(Set, RangeBounds, i128)>> {
     let Ok(table) = Table::read(parent) else { return Ok(None) };
     let Ok(parent) = catalog::parent(table) else { return Ok(None) };
@@ -28,8 +28,13 @@ fn open(parent: Oid, at: i64) -> Result<Option<(Set, RangeBounds, i128)>> {
     let Some((request, _)) = policy::stored(parent.table.oid)? else { return Ok(None) };
     let set = policy::interpret(parent, &request)?;
     let Some(bounds) = set.bounds() else { return Ok(None) };
-    let position = steps::position(&set, &bounds, at)?;
-    Ok(Some((set, bounds, position)))
+    // A set whose owner may not read its partitions does not take the view of all others with it; its
+    // job says what is wrong.
+    match subtransaction::run(|| steps::position(&set, &bounds, at)) {
+        Ok(position) => Ok(Some((set, bounds, position))),
+        Err(error) if error.is_cancel() => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 #[pg_extern(sql = false)]
