@@ -7,7 +7,7 @@ use pg_test::cluster::{Ask, Cluster, wait_until};
 use pg_test::fixtures;
 use postgres::Client;
 
-use crate::unattended_support::SOON;
+use crate::unattended_support::{SOON, settled_set};
 
 /// Sets of every kind; of `bets` one table waits for its archive, and two periods are expired.
 const SETS: &str = "
@@ -170,4 +170,46 @@ fn goes_on(there: &mut Client, format: &str) {
     let invalid: Vec<String> =
         there.column("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid");
     assert_eq!(invalid, Vec::<String>::new(), "{format}");
+}
+
+#[test]
+fn workers_keep_out_while_the_session_that_brings_jobs_is_there() {
+    let cluster = fixtures::shared_cluster();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    settled_set(&mut client);
+    let mut restoring = cluster.session(&name).unwrap();
+    restoring.run(
+        "CREATE TEMP TABLE dumped AS SELECT kind, target FROM steward.job; DELETE FROM steward.job;
+         INSERT INTO steward.job (kind, target) SELECT kind, target FROM dumped",
+    );
+    let message = "SELECT message FROM steward.status";
+    assert_eq!(
+        client.value::<String>(message),
+        "a dump is being restored: work starts when that session has ended"
+    );
+    // A policy made meanwhile is nobody's dump, and has to wait all the same.
+    client.run(
+        "CREATE TABLE wins (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('wins', '1 day')",
+    );
+    let released: String = client.value("SELECT clock_timestamp()::text");
+    restoring.run("DISCARD ALL");
+    assert_eq!(client.value::<String>(message), "ok");
+    wait_until(SOON, "both have run", || {
+        client.value(
+            "SELECT count(*) = 2 FROM steward.jobs WHERE last_status = 'succeeded' AND NOT running",
+        )
+    });
+    let early: i64 = client.value(&format!(
+        "SELECT count(*) FROM steward.job_runs r JOIN steward.jobs USING (job_id)
+          WHERE r.started_at < '{released}'"
+    ));
+    assert_eq!(early, 0);
+    // Whoever makes policies only keeps nobody out.
+    client.run(
+        "CREATE TABLE odds (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('odds', '1 day')",
+    );
+    assert_eq!(client.value::<String>(message), "ok");
 }
