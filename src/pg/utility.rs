@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 pub(super) fn alone(owner: pg_sys::Oid, sql: &str, lock_timeout_milliseconds: i32) -> Result<()> {
     let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
     settings::session("lock_timeout", &lock_timeout_milliseconds.to_string());
+    let shown = workers::shown_as();
     // The statement outlives the transactions that it goes through.
     let mut memory = PgMemoryContexts::new("pg_steward statement");
     // SAFETY: the context lives until the end of this function, and nothing unwinds out of it.
     let outcome = unsafe { memory.switch_to(|_| as_owner(owner, &text)) };
     // Code of the owner's may have run (a CHECK that the server evaluates) and changed settings in
     // a transaction that the statement has committed.
-    let shown = workers::shown_as();
     // SAFETY: outside any transaction, as a worker's start is.
     unsafe { pg_sys::ResetAllOptions() };
     workers::settle();
