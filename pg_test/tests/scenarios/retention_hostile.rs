@@ -33,6 +33,7 @@ fn evil(name: &str, result: &str, owner: &str, end: &str) -> String {
         "SET default_transaction_read_only = on",
         "SET TimeZone = ''Asia/Tokyo''",
         "SET row_security = off",
+        "SET application_name = ''mallory''",
         "SET default_tablespace = nowhere",
         "SELECT pg_advisory_unlock_all()",
     ];
