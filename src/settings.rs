@@ -7,7 +7,7 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_CONCURRENT_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
-static RETENTION_PAUSE: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+static RETENTION_PAUSE: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static EXCLUDED_DATABASES: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
 
@@ -58,7 +58,8 @@ pub(crate) fn define() {
         c"pg_steward.retention_pause",
         c"How long workers wait between two partitions that leave a set, in milliseconds, 0 to 1 h.",
         c"With each that leaves every session plans its queries on the set anew. 0: one right after the \
-          other. CALL steward.maintain() does not wait. Default 5 s.",
+          other. Never longer than half of the set's interval. CALL steward.maintain() does not wait. \
+          Default 20 s.",
         &RETENTION_PAUSE,
         0,
         3_600_000,

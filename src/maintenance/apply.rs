@@ -13,6 +13,10 @@ use crate::{retention, settings};
 /// first whether a partition is lacking: an archive, or a copy to another tablespace, can take hours.
 const TURN: Duration = Duration::from_secs(60);
 
+/// The longest pause between two partitions of integer keys, in microseconds: how soon the next one will
+/// be too old nobody knows.
+const KEYS_PAUSE: i64 = 5_000_000;
+
 /// Takes every step, each in its own transaction; one that fails stops no other, but for what was
 /// to follow on the same partition. `progress` is told before each step that copies.
 pub(crate) fn carry_out(
@@ -88,9 +92,15 @@ impl Run<'_> {
         if self.retires && (now >= self.work.due_again_at || self.began.elapsed() > TURN) {
             return Some(now);
         }
-        let pause = settings::retention_pause_microseconds();
+        let pause = self.pause();
         let is_next = step.leaving && step.subject != self.left && self.left.is_some() && pause > 0;
         is_next.then(|| now.saturating_add(pause))
+    }
+
+    /// Between two partitions that leave: as it is set, but no longer than would let them pile up.
+    fn pause(&self) -> i64 {
+        let every = self.work.past.as_ref().and_then(|past| past.every);
+        settings::retention_pause_microseconds().min(every.map_or(KEYS_PAUSE, |every| every / 2))
     }
 
     fn take(&mut self, step: &Step, progress: impl Fn(&Outcome) -> Result<()>) -> Result<()> {

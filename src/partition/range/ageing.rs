@@ -6,6 +6,7 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use super::catalog::Set;
 use super::key::{Axis, FOREVER};
+use super::plan;
 use super::policy::Invalid;
 use crate::error::Result;
 use crate::partition::table;
@@ -95,6 +96,8 @@ pub(crate) struct Past {
     pub(crate) next_at: Option<i64>,
     /// A DETACH … CONCURRENTLY is half done.
     pub(crate) is_pending: bool,
+    /// How often a new period begins, in microseconds; None: keys know no clock.
+    pub(crate) every: Option<i64>,
     /// There is a default partition, with which nothing can be detached CONCURRENTLY.
     pub(crate) has_default: bool,
 }
@@ -183,6 +186,7 @@ pub(super) fn past(
             None => Vec::new(),
         },
         next_at,
+        every: every(set, position),
         is_pending: bounds.is_pending(),
         has_default: bounds.default_partition().is_some(),
     }))
@@ -299,6 +303,15 @@ fn highest_key(set: &Set, bounds: &RangeBounds) -> Result<Option<i128>> {
         }
     }
     Ok(None)
+}
+
+fn every(set: &Set, position: i128) -> Option<i64> {
+    if set.policy.key.axis() == Axis::Number {
+        return None;
+    }
+    let from = plan::next_boundary(&set.policy, &set.zone, position);
+    let until = plan::next_boundary(&set.policy, &set.zone, from);
+    i64::try_from(until.saturating_sub(from)).ok()
 }
 
 /// Where the lowest period ends.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pg_test::cluster::{Builder, Cluster, describe};
-use pg_test::setup::{Installation, packages};
+use pg_test::setup::{Installation, pg_partman};
 use postgres::Client;
 
 /// PostgreSQL's defaults but for what would disturb: commits are durable, nothing runs by itself
@@ -19,7 +19,7 @@ autovacuum = off
 max_locks_per_transaction = 1024
 ";
 
-/// The peer: Debian's pg_partman, in a schema of its own.
+/// The peer, in a schema of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Partman {
     /// Its version.
@@ -27,20 +27,28 @@ pub(crate) struct Partman {
 }
 
 impl Partman {
-    /// Installs Debian's package for this server if need be. None: there is none for it, or one of
-    /// version 5, whose functions take other arguments.
+    /// Installs it for this server if need be. None: there is none for it.
     pub(crate) fn provide(server: &Installation) -> Result<Option<Self>> {
-        let control = server.sharedir.join("extension/pg_partman.control");
-        let package = format!("postgresql-{}-partman", server.major);
-        if !control.exists() && packages::has_candidate(&package) {
-            packages::ensure(&[vec![package]])?;
+        if let Err(error) = pg_partman::provide(server) {
+            println!("no pg_partman: {error:#}");
+            return Ok(None);
         }
-        let Ok(text) = std::fs::read_to_string(&control) else { return Ok(None) };
-        let version = text
+        let control = server.sharedir.join("extension/pg_partman.control");
+        let version = std::fs::read_to_string(&control)?
             .lines()
             .find_map(|line| line.strip_prefix("default_version = '")?.strip_suffix('\''))
-            .context("pg_partman's control file names no version")?;
-        Ok(version.starts_with("4.").then(|| Self { version: version.to_owned() }))
+            .context("pg_partman's control file names no version")?
+            .to_owned();
+        Ok(Some(Self { version }))
+    }
+
+    /// The arguments of `create_parent()` that make a set daily.
+    pub(crate) fn daily(&self) -> &'static str {
+        if self.is_version_4() { "'native', 'daily'" } else { "'1 day'" }
+    }
+
+    fn is_version_4(&self) -> bool {
+        self.version.starts_with("4.")
     }
 }
 
@@ -63,6 +71,11 @@ impl Bench {
     /// A cluster yet to be started, under [`CONF`].
     pub(crate) fn cluster(&self) -> Builder {
         Cluster::builder(&self.server).conf(CONF)
+    }
+
+    /// The peer, for what is written for version 4: its names of partitions.
+    pub(crate) fn partman_4(&self) -> Option<&Partman> {
+        self.partman.as_ref().filter(|partman| partman.is_version_4())
     }
 
     /// A database with both extensions.

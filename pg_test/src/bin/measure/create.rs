@@ -32,7 +32,7 @@ pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()>
     let (partitions, rounds) = bench.size((1_000, 5), (200, 3));
     let cluster = bench.cluster().start()?;
     let mut sides = vec![Side::Steward, Side::Statements, Side::Transactions];
-    if bench.partman.is_some() {
+    if bench.partman_4().is_some() {
         sides.push(Side::Partman);
     }
     let work = tempfile::tempdir()?;
@@ -94,7 +94,7 @@ fn prepare(bench: &Bench, cluster: &Cluster, partitions: i64, work: &Path) -> Re
         )?;
     }
     run(&mut client, "SELECT steward.manage_range('made', '1 day', premake => 1)")?;
-    if bench.partman.is_some() {
+    if bench.partman_4().is_some() {
         run(
             &mut client,
             "SELECT partman.create_parent('public.made_by_partman', 'at', 'native', 'daily',

@@ -188,6 +188,6 @@ fn partitions(client: &mut Client) -> Result<i64> {
 }
 
 fn inserts(cluster: &Cluster, database: &str, work: &Path, seconds: u32) -> Result<Latency> {
-    let load = Load { script: SCRIPT, clients: CLIENTS, rate: RATE, seconds };
+    let load = Load { script: SCRIPT, protocol: "prepared", clients: CLIENTS, rate: RATE, seconds };
     Latency::of(pgbench::run(cluster, database, work, &load)?.into_iter().map(|done| done.took))
 }

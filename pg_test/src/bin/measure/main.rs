@@ -49,8 +49,10 @@ enum Case {
     Create,
     /// Inserts while partitions are made.
     Latency,
-    /// Partitions leaving, and what reads and writes see meanwhile.
+    /// Partitions leaving.
     Retire,
+    /// What reads and writes see meanwhile.
+    Leaving,
     /// Databases with nothing to do.
     Idle,
     /// A hundred databases, ten of them with work every minute.
@@ -66,7 +68,8 @@ impl Case {
             Self::Noop => (3, 1),
             Self::Create => (3, 1),
             Self::Latency => (11, 2),
-            Self::Retire => (12, 2),
+            Self::Retire => (4, 1),
+            Self::Leaving => (11, 4),
             Self::Idle => (16, 3),
             Self::Fleet => (9, 3),
             Self::Due => (7, 3),
@@ -79,6 +82,7 @@ impl Case {
             Self::Create => create::measure(bench, tell),
             Self::Latency => latency::measure(bench, tell),
             Self::Retire => retire::measure(bench, tell),
+            Self::Leaving => retire::measure_latency(bench, tell),
             Self::Idle => idle::measure(bench, tell),
             Self::Fleet => fleet::measure(bench, tell),
             Self::Due => due::measure(bench, tell),

@@ -19,7 +19,7 @@ const TIMES_FASTER: f64 = 200.0;
 
 pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()> {
     let cluster = bench.cluster().start()?;
-    if bench.partman.is_some() {
+    if bench.partman_4().is_some() {
         tell(against_partman(bench, &cluster)?);
     }
     tell(by_size(bench, &cluster)?);

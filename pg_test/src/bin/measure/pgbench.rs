@@ -13,6 +13,8 @@ use crate::numbers::percentile;
 pub(crate) struct Load<'a> {
     /// Its script.
     pub(crate) script: &'a str,
+    /// `prepared`, or `extended`: planned for each execution.
+    pub(crate) protocol: &'a str,
     /// Sessions.
     pub(crate) clients: u32,
     /// Transactions a second, in all.
@@ -61,7 +63,8 @@ pub(crate) fn run(
     fs::write(&script, load.script)?;
     let log = work.join("latency");
     let output = Command::new(cluster.installation().program("pgbench"))
-        .args(["--no-vacuum", "--protocol=prepared", "--username=postgres", "--log", "--jobs=1"])
+        .args(["--no-vacuum", "--username=postgres", "--log", "--jobs=1"])
+        .arg(format!("--protocol={}", load.protocol))
         .arg(format!("--client={}", load.clients))
         .arg(format!("--rate={}", load.rate))
         .arg(format!("--time={}", load.seconds))
