@@ -60,7 +60,8 @@ pub fn cluster() -> crate::cluster::Builder {
 /// Use [`Cluster::create_database_with_extension`] on it. It is stopped when the process ends.
 pub fn shared_cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| match cluster().start() {
+    // Long enough to be seen, and no test waits for long.
+    SHARED.get_or_init(|| match cluster().conf("pg_steward.retention_pause = '3s'").start() {
         Ok(cluster) => cluster,
         Err(error) => panic!("the shared cluster does not start: {error:#}"),
     })
