@@ -56,10 +56,11 @@ pub(crate) fn define() {
     );
     GucRegistry::define_int_guc(
         c"pg_steward.retention_pause",
-        c"How long workers wait between two partitions that leave a set, in milliseconds, 0 to 1 h.",
-        c"With each that leaves every session plans its queries on the set anew. 0: one right after the \
-          other. Never longer than half of the set's interval. CALL steward.maintain() does not wait. \
-          Default 20 s.",
+        c"How long workers wait between two partitions that leave a set of 1000 or more, in \
+          milliseconds, 0 to 1 h.",
+        c"With each that leaves every session reads the set's bounds anew: smaller sets wait as much less, \
+          and none longer than half of its interval. 0: one right after the other. CALL \
+          steward.maintain() does not wait. Default 20 s.",
         &RETENTION_PAUSE,
         0,
         3_600_000,

@@ -60,8 +60,7 @@ pub fn cluster() -> crate::cluster::Builder {
 /// Use [`Cluster::create_database_with_extension`] on it. It is stopped when the process ends.
 pub fn shared_cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    // Long enough to be seen, and no test waits for long.
-    SHARED.get_or_init(|| match cluster().conf("pg_steward.retention_pause = '3s'").start() {
+    SHARED.get_or_init(|| match cluster().start() {
         Ok(cluster) => cluster,
         Err(error) => panic!("the shared cluster does not start: {error:#}"),
     })

@@ -16,6 +16,8 @@ const TURN: Duration = Duration::from_secs(60);
 /// The longest pause between two partitions of integer keys, in microseconds: how soon the next one will
 /// be too old nobody knows.
 const KEYS_PAUSE: i64 = 5_000_000;
+/// A shorter one is none.
+const SHORTEST_PAUSE: i64 = 1_000_000;
 
 /// Takes every step, each in its own transaction; one that fails stops no other, but for what was
 /// to follow on the same partition. `progress` is told before each step that copies.
@@ -97,10 +99,14 @@ impl Run<'_> {
         is_next.then(|| now.saturating_add(pause))
     }
 
-    /// Between two partitions that leave: as it is set, but no longer than would let them pile up.
+    /// Between two partitions that leave: the setting is for a set of a thousand, for what it spares
+    /// the sessions grows with the set; and no longer than would let them pile up. 0: not worth it.
     fn pause(&self) -> i64 {
-        let every = self.work.past.as_ref().and_then(|past| past.every);
-        settings::retention_pause_microseconds().min(every.map_or(KEYS_PAUSE, |every| every / 2))
+        let Some(past) = &self.work.past else { return 0 };
+        let partitions = i64::try_from(past.partitions).unwrap_or(i64::MAX).min(1_000);
+        let pause = settings::retention_pause_microseconds() * partitions / 1_000;
+        let pause = pause.min(past.every.map_or(KEYS_PAUSE, |every| every / 2));
+        if pause < SHORTEST_PAUSE { 0 } else { pause }
     }
 
     fn take(&mut self, step: &Step, progress: impl Fn(&Outcome) -> Result<()>) -> Result<()> {

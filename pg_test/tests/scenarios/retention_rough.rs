@@ -335,14 +335,34 @@ fn set_retention_alone_has_the_workers_retire_what_is_old() {
     wait_until(SOON, "its run is logged", || {
         client.value("SELECT bool_and(status = 'succeeded') FROM steward.job_runs")
     });
-    // One a run, with a pause in between: each has every session plan its queries anew.
     let detail: Vec<String> = client.column(
         "SELECT format('%s %s %s', detail->'detached', detail->'dropped', jsonb_array_length(detail->'retired'))
            FROM steward.job_runs WHERE detail ? 'retired' AND scheduled_at IS NOT NULL",
     );
-    assert_eq!(detail, ["1 1 1", "1 1 1"]);
+    assert_eq!(detail, ["2 2 2"]);
+}
+
+#[test]
+fn from_a_large_set_they_leave_one_at_a_time_with_a_pause() {
+    // For a set of a hundred a tenth of it.
+    let cluster = fixtures::cluster().conf("pg_steward.retention_pause = '20s'").start().unwrap();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    client.run(
+        "SET client_min_messages = error;
+         CREATE TABLE bets (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('bets', '1 day', premake => 99, time_zone => 'UTC',
+                                     start_at => (now() - interval '4 days')::text);
+         SELECT steward.set_retention('bets', '2 days')",
+    );
+    wait_until(SOON, "what is old is gone", || {
+        client.value("SELECT count(*) = 0 FROM steward.partitions WHERE state <> 'past' AND lower_bound::timestamptz < now() - interval '3 days'")
+    });
+    wait_until(SOON, "their runs are logged", || {
+        client.value("SELECT count(*) = 2 FROM steward.job_runs WHERE detail ? 'retired'")
+    });
     let paused: bool = client.value(
-        "SELECT max(started_at) - min(started_at) >= current_setting('pg_steward.retention_pause')::interval
+        "SELECT max(started_at) - min(started_at) >= interval '2 seconds'
            FROM steward.job_runs WHERE detail ? 'retired'",
     );
     assert!(paused);

@@ -96,6 +96,8 @@ pub(crate) struct Past {
     pub(crate) next_at: Option<i64>,
     /// A DETACH … CONCURRENTLY is half done.
     pub(crate) is_pending: bool,
+    /// About how many partitions the set has: holes count.
+    pub(crate) partitions: usize,
     /// How often a new period begins, in microseconds; None: keys know no clock.
     pub(crate) every: Option<i64>,
     /// There is a default partition, with which nothing can be detached CONCURRENTLY.
@@ -186,6 +188,7 @@ pub(super) fn past(
             None => Vec::new(),
         },
         next_at,
+        partitions: bounds.positions(),
         every: every(set, position),
         is_pending: bounds.is_pending(),
         has_default: bounds.default_partition().is_some(),
