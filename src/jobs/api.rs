@@ -5,6 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::catalog::{self, Job};
+use super::runs;
 use crate::error::{Error, Result};
 use crate::pg::locks::TargetLock;
 use crate::pg::{extension, identity, signals, wakeup, workers};
@@ -38,7 +39,7 @@ fn pause_job(job_id: i64, cancel_running: bool) -> std::result::Result<(), Error
         // Whoever holds the lock is running it; a row that says so without it was left by a crash,
         // and its pid may be anybody's by now.
         if cancel_running && TargetLock::try_take(catalog::registry()?, job.target).is_none() {
-            for pid in catalog::running_pids(job.job_id)? {
+            for pid in runs::running_pids(job.job_id)? {
                 signals::cancel(pid)?;
             }
         }

@@ -3,11 +3,15 @@
 mod api;
 mod catalog;
 mod plan;
+mod runs;
 
 pub(crate) use api::check_owner;
 pub(crate) use catalog::{
-    Job, call_back, claim, close_abandoned_runs, create, delete, due, find, find_by_target,
-    finish_run, keep_runs_away, make_due, next_due_at, note_progress, overdue, owned,
-    record_idle_run, registry, renew_lock, reschedule, running, start_run, trim_history,
+    Job, call_back, claim, create, delete, due, find, find_by_target, keep_runs_away, make_due,
+    next_due_at, owned, registry, renew_lock, reschedule,
 };
 pub(crate) use plan::{Ending, backoff, next_run_at};
+pub(crate) use runs::{
+    close_abandoned_runs, finish_run, note_progress, overdue, record_idle_run, running, start_run,
+    trim_history,
+};

@@ -20,17 +20,23 @@ pub(crate) fn extend(work: &mut Work, retry_at: i64) -> Result<()> {
     }
     // The names and the state of now, when the set's lock was had.
     let found = transaction::with_latest_snapshot(|| -> Result<_> {
-        let set = name(work.parent)?
-            .ok_or_else(|| Error::NoSuchRelation { oid: ident::oid_number(work.parent) })?;
-        let mut drafting = Drafting { work, past: &past, set, retry_at, referenced: Vec::new() };
-        if past.is_pending || past.retention.is_some() {
-            drafting.referenced = catalog::referenced(work.parent)?;
-        }
+        let leaving = match past.retention.is_some() || past.is_pending {
+            true => catalog::leaving(work.parent)?,
+            false => Vec::new(),
+        };
+        let expired: Vec<&Period> = expired(&past)
+            // One that is half detached already stands among those that are leaving.
+            .filter(|period| !leaving.iter().any(|each| each.oid == period.oid))
+            .collect();
         let mut steps = Vec::new();
-        if past.retention.is_some() || past.is_pending {
-            steps.extend(drafting.leaving(&mut due_again_at)?);
+        if !(leaving.is_empty() && expired.is_empty()) {
+            let missing = || Error::NoSuchRelation { oid: ident::oid_number(work.parent) };
+            let set = name(work.parent)?.ok_or_else(missing)?;
+            let referenced = catalog::referenced(work.parent)?;
+            let drafting = Drafting { work, past: &past, set, retry_at, referenced };
+            steps.extend(drafting.leaving(&leaving, &mut due_again_at)?);
+            steps.extend(drafting.expired(&expired)?);
         }
-        steps.extend(drafting.expired(expired(&past).collect())?);
         steps.extend(tiering::steps(work, &past)?);
         Ok(steps)
     })?;
@@ -65,15 +71,11 @@ struct Drafting<'a> {
 
 impl Drafting<'_> {
     /// Steps for periods that have been on their way already.
-    fn leaving(&self, due_again_at: &mut i64) -> Result<Vec<Step>> {
-        let found = catalog::leaving(self.work.parent)?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
+    fn leaving(&self, found: &[Leaving], due_again_at: &mut i64) -> Result<Vec<Step>> {
         let mut relocation = relocation::Relocation::default();
         let foreign = catalog::foreign_tables(found.iter().map(|each| each.oid).collect())?;
         let mut steps = Vec::new();
-        for each in &found {
+        for each in found {
             let case = self.case_of(each);
             if let Some(ask_at) = each.ask_at.filter(|_| !case.may_ask && case.expired) {
                 *due_again_at = (*due_again_at).min(ask_at);
@@ -110,22 +112,14 @@ impl Drafting<'_> {
     }
 
     /// Steps for partitions whose time has come.
-    fn expired(&self, expired: Vec<&Period>) -> Result<Vec<Step>> {
+    fn expired(&self, expired: &[&Period]) -> Result<Vec<Step>> {
         let Some(policy) = &self.past.retention else { return Ok(Vec::new()) };
-        if expired.is_empty() {
-            return Ok(Vec::new());
-        }
         let oids: Vec<Oid> = expired.iter().map(|period| period.oid).collect();
         let foreign = catalog::foreign_tables(oids.clone())?;
         let referencing = catalog::referencing(self.work.parent, oids)?;
         let mut relocation = relocation::Relocation::default();
-        // One that is half detached already stands among those that are leaving.
-        let pending: Vec<Oid> = match self.past.is_pending {
-            true => catalog::leaving(self.work.parent)?.into_iter().map(|each| each.oid).collect(),
-            false => Vec::new(),
-        };
         let mut steps = Vec::new();
-        for period in expired.into_iter().filter(|period| !pending.contains(&period.oid)) {
+        for period in expired {
             let relocation = match policy.fate {
                 Fate::Detach => relocation.of(period.oid, policy.to_schema.as_deref())?,
                 Fate::Drop => relocation::Statements::default(),
