@@ -12,7 +12,7 @@ use postgres::Client;
 
 use crate::bench::{Bench, count, run};
 use crate::numbers::{Series, time};
-use crate::pgbench::{self, Latency, Load};
+use crate::pgbench::{self, Latency, Load, Rows};
 use crate::report::{Line, Report, Target};
 
 /// Width of a partition in seconds.
@@ -106,22 +106,6 @@ pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()>
         });
     }
     Ok(())
-}
-
-/// The rounds of one side.
-#[derive(Default)]
-struct Rows {
-    median: Series,
-    p99: Series,
-    longest: Series,
-}
-
-impl Rows {
-    fn push(&mut self, latency: &Latency) {
-        self.median.push(latency.median);
-        self.p99.push(latency.p99);
-        self.longest.push(latency.longest);
-    }
 }
 
 /// `pg_steward.lock_timeout`, in seconds.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use pg_test::cluster::Cluster;
 
-use crate::numbers::percentile;
+use crate::numbers::{Series, percentile};
 
 /// What pgbench is to do.
 pub(crate) struct Load<'a> {
@@ -49,6 +49,22 @@ impl Latency {
             p99: percentile(&latencies, 0.99),
             longest: percentile(&latencies, 1.0),
         })
+    }
+}
+
+/// The rounds of one side.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) median: Series,
+    pub(crate) p99: Series,
+    pub(crate) longest: Series,
+}
+
+impl Rows {
+    pub(crate) fn push(&mut self, latency: &Latency) {
+        self.median.push(latency.median);
+        self.p99.push(latency.p99);
+        self.longest.push(latency.longest);
     }
 }
 

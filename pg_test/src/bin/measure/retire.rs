@@ -13,7 +13,7 @@ use postgres::Client;
 
 use crate::bench::{Bench, count, run};
 use crate::numbers::{Series, time};
-use crate::pgbench::{self, Done, Latency, Load};
+use crate::pgbench::{self, Done, Latency, Load, Rows};
 use crate::report::{Line, Report, Target};
 
 /// How much longer than the script it may take.
@@ -323,22 +323,6 @@ fn let_go(cluster: &Cluster, database: &str, pace: Pace, work: &Path) -> Result<
     thread::sleep(Duration::from_secs(BUSY_SECONDS.into())); // what is measured
     run(&mut admin, "ALTER SYSTEM RESET pg_steward.enabled")?;
     run(&mut admin, "SELECT pg_reload_conf()")
-}
-
-/// The rounds of one side.
-#[derive(Default)]
-struct Rows {
-    median: Series,
-    p99: Series,
-    longest: Series,
-}
-
-impl Rows {
-    fn push(&mut self, latency: &Latency) {
-        self.median.push(latency.median);
-        self.p99.push(latency.p99);
-        self.longest.push(latency.longest);
-    }
 }
 
 /// Seconds since 1970.
