@@ -95,6 +95,16 @@ impl Isolation {
     }
 }
 
+/// When a commit is on disk, and where `synchronous_commit` asks for it, on standbys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// When it returns, as `synchronous_commit` has it.
+    Now,
+    /// With the next one that waits, or within three times `wal_writer_delay` (xact.c,
+    /// RecordTransactionCommit): a crash before that may take it back.
+    Later,
+}
+
 /// How a piece of work gets transactions of its own.
 pub(crate) enum Transactions<'a> {
     /// In a worker: begin, work, commit.
@@ -186,11 +196,12 @@ impl Transactions<'_> {
         owner: Oid,
         sql: &str,
         lock_timeout_milliseconds: i32,
+        commit: Commit,
     ) -> Result<()> {
         match self {
-            Self::Worker => utility::alone(owner, sql, lock_timeout_milliseconds),
+            Self::Worker => utility::alone(owner, sql, lock_timeout_milliseconds, commit),
             Self::Errand => {
-                let outcome = utility::alone(owner, sql, lock_timeout_milliseconds);
+                let outcome = utility::alone(owner, sql, lock_timeout_milliseconds, commit);
                 // That of the session that waits.
                 let timeout = lock_timeout_milliseconds.to_string();
                 settings::session("pg_steward.lock_timeout", &timeout);

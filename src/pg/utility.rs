@@ -5,13 +5,22 @@ use std::ffi::CString;
 
 use pgrx::{PgMemoryContexts, pg_sys};
 
+use super::transaction::Commit;
 use super::{identity, settings, subtransaction, workers};
 use crate::error::{Error, Result};
 
 /// Runs a utility statement in a worker, outside of any transaction, with the rights of `owner`.
-pub(super) fn alone(owner: pg_sys::Oid, sql: &str, lock_timeout_milliseconds: i32) -> Result<()> {
+pub(super) fn alone(
+    owner: pg_sys::Oid,
+    sql: &str,
+    lock_timeout_milliseconds: i32,
+    commit: Commit,
+) -> Result<()> {
     let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
     settings::session("lock_timeout", &lock_timeout_milliseconds.to_string());
+    if commit == Commit::Later {
+        settings::session("synchronous_commit", "off");
+    }
     let shown = workers::shown_as();
     // The statement outlives the transactions that it goes through.
     let mut memory = PgMemoryContexts::new("pg_steward statement");

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::jobs;
 use crate::partition::{self, Action, Fate, Step, Work};
 use crate::pg::locks::{self, TableLock};
-use crate::pg::transaction::{self, Transactions};
+use crate::pg::transaction::{self, Commit, Transactions};
 use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings};
 use crate::settings;
 
@@ -67,12 +67,24 @@ fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oi
             partition::take(work, &steps::finalizing(step))
         });
     }
-    let outcome = transactions.alone(work.owner, &step.sql, settings::lock_timeout_milliseconds());
+    let lock_timeout = settings::lock_timeout_milliseconds();
+    let outcome = transactions.alone(work.owner, &step.sql, lock_timeout, durability(work));
     if outcome.is_err() {
         // It may have stayed. Whoever detaches it later has reasons of their own, and it is theirs.
         transactions.own(|| catalog::withdraw(work.parent))?;
     }
     outcome
+}
+
+/// A detach gets to the disk with the archive's note or the drop that follows it: after a crash before
+/// that the partition is in the set again, as it would be after one just before the detach. One that
+/// is to be kept is on disk when it is said to have left.
+fn durability(work: &Work) -> Commit {
+    let retention = work.past.as_ref().and_then(|past| past.retention.as_ref());
+    match retention.map(|policy| policy.fate) {
+        Some(Fate::Drop) => Commit::Later,
+        Some(Fate::Detach) | None => Commit::Now,
+    }
 }
 
 /// Both in one transaction.

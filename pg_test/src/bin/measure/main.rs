@@ -68,7 +68,7 @@ impl Case {
             Self::Noop => (3, 1),
             Self::Create => (3, 1),
             Self::Latency => (11, 2),
-            Self::Retire => (4, 1),
+            Self::Retire => (14, 2),
             Self::Leaving => (11, 4),
             Self::Idle => (16, 3),
             Self::Fleet => (9, 3),

@@ -57,17 +57,28 @@ enum Side {
 
 pub(crate) fn measure(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()> {
     let (partitions, rounds) = bench.size((1_000, 5), (200, 2));
-    let (cluster, model, work) = start(bench, partitions)?;
-    let progress = Progress::start(format!("half of {partitions} partitions leave in each way"));
-    tell(durations(bench, &cluster, &model, partitions, rounds, work.path())?);
-    progress.finish();
+    for others in [0, bench.size(9, 2)] {
+        let (cluster, model, work) = start(bench, partitions, others)?;
+        let _progress =
+            Progress::start(format!("half of {partitions} partitions leave in each way"));
+        tell(durations(bench, &cluster, &model, Size { partitions, others }, rounds, work.path())?);
+    }
     Ok(())
+}
+
+/// How large the database is.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Partitions of the set that half leave.
+    partitions: i64,
+    /// Sets of as many partitions beside it, of which none leave.
+    others: i64,
 }
 
 /// What reads and writes see while they leave.
 pub(crate) fn measure_latency(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Result<()> {
     let (partitions, rounds) = bench.size((1_000, 3), (200, 1));
-    let (cluster, model, work) = start(bench, partitions)?;
+    let (cluster, model, work) = start(bench, partitions, 0)?;
     let _progress = Progress::start("reads and writes while partitions leave");
     for pace in [Pace::Unattended, Pace::Called] {
         tell(latencies(&cluster, &model, pace, rounds, work.path())?);
@@ -75,11 +86,17 @@ pub(crate) fn measure_latency(bench: &Bench, tell: &mut dyn FnMut(Report)) -> Re
     Ok(())
 }
 
-fn start(bench: &Bench, partitions: i64) -> Result<(Cluster, String, tempfile::TempDir)> {
+fn start(
+    bench: &Bench,
+    partitions: i64,
+    others: i64,
+) -> Result<(Cluster, String, tempfile::TempDir)> {
     // Only what is called works on the sets.
     let cluster = bench.cluster().conf("pg_steward.enabled = off").start()?;
     let work = tempfile::tempdir()?;
-    let model = prepare(bench, &cluster, partitions, work.path())?;
+    let progress = Progress::start(format!("making sets of {partitions} partitions"));
+    let model = prepare(bench, &cluster, Size { partitions, others }, work.path())?;
+    progress.finish();
     Ok((cluster, model, work))
 }
 
@@ -87,10 +104,11 @@ fn durations(
     bench: &Bench,
     cluster: &Cluster,
     model: &str,
-    partitions: i64,
+    size: Size,
     rounds: usize,
     work: &Path,
 ) -> Result<Report> {
+    let Size { partitions, others } = size;
     let mut sides = vec![Side::Steward, Side::Script];
     if bench.partman.is_some() {
         sides.push(Side::Partman);
@@ -120,7 +138,10 @@ fn durations(
         lines.push(line.target(Target::AtLeast(TIMES_PARTMAN), faster.median()));
     }
     Ok(Report {
-        title: format!("{} of {partitions} daily partitions leave and are dropped", partitions / 2),
+        title: format!(
+            "{} of {partitions} daily partitions leave and are dropped, beside {others} other such sets",
+            partitions / 2
+        ),
         columns: ["other", "pg_steward", "times the other"],
         lines,
     })
@@ -128,10 +149,15 @@ fn durations(
 
 /// A database to be copied for each run, with a set for each of us and the policy that half of it
 /// leaves; and the scripts. Gives its name.
-fn prepare(bench: &Bench, cluster: &Cluster, partitions: i64, work: &Path) -> Result<String> {
+///
+/// Its catalogs are analyzed, as autovacuum keeps them.
+fn prepare(bench: &Bench, cluster: &Cluster, size: Size, work: &Path) -> Result<String> {
+    let Size { partitions, others } = size;
     let (model, mut client) = bench.database(cluster)?;
     let first = partitions - AHEAD;
-    for name in ["kept", "kept_by_partman"] {
+    let others: Vec<String> = (1..=others).map(|n| format!("other_{n}")).collect();
+    let all = ["kept", "kept_by_partman"].into_iter().chain(others.iter().map(String::as_str));
+    for name in all {
         run(
             &mut client,
             &format!(
@@ -144,6 +170,9 @@ fn prepare(bench: &Bench, cluster: &Cluster, partitions: i64, work: &Path) -> Re
         )?;
     }
     make(&mut client, "kept", first)?;
+    for name in &others {
+        make(&mut client, name, first)?;
+    }
     let keep = first - partitions / 2;
     run(&mut client, &format!("SELECT steward.set_retention('kept', '{keep} days')"))?;
     if let Some(partman) = &bench.partman {
@@ -158,6 +187,7 @@ fn prepare(bench: &Bench, cluster: &Cluster, partitions: i64, work: &Path) -> Re
         );
         run(&mut client, &create)?;
     }
+    run(&mut client, "VACUUM ANALYZE")?;
     let rows = client.query("SELECT sql FROM steward.plan('kept') ORDER BY ordinal", &[])?;
     ensure!(rows.len() as i64 == partitions, "{} steps instead of {partitions}", rows.len());
     let mut statements = String::new();
@@ -170,7 +200,7 @@ fn prepare(bench: &Bench, cluster: &Cluster, partitions: i64, work: &Path) -> Re
     Ok(model)
 }
 
-/// Makes a set's partitions, some hundreds at a time: each is a lock until its call commits.
+/// Makes a set's partitions.
 fn make(client: &mut Client, name: &str, first: i64) -> Result<()> {
     run(
         client,
@@ -189,7 +219,7 @@ fn script(work: &Path, side: Side) -> std::path::PathBuf {
 fn copy(cluster: &Cluster, model: &str, side: Side) -> Result<String> {
     let database = format!("{model}_copy");
     let mut admin = cluster.connect("postgres")?;
-    run(&mut admin, &format!("CREATE DATABASE {database} TEMPLATE {model}"))?;
+    run(&mut admin, &format!("CREATE DATABASE {database} TEMPLATE {model} STRATEGY file_copy"))?;
     if side == Side::Script {
         run(&mut cluster.connect(&database)?, "DROP EXTENSION pg_steward")?;
     }
