@@ -11,6 +11,7 @@ CREATE TABLE steward.retired_partition (
     settled         boolean  NOT NULL DEFAULT false,
     archived_at     timestamptz,
     attempts        integer  NOT NULL DEFAULT 0,
+    asked_at        timestamptz,
     next_attempt_at timestamptz,
     sqlstate        text,
     error_message   text
@@ -27,10 +28,51 @@ COMMENT ON COLUMN steward.retired_partition.to_schema IS 'Where it goes; NULL: i
 COMMENT ON COLUMN steward.retired_partition.settled IS 'Nothing is left to be done once it is detached.';
 COMMENT ON COLUMN steward.retired_partition.archived_at IS 'When the archive function said true, in the transaction of that call.';
 COMMENT ON COLUMN steward.retired_partition.attempts IS 'How often the archive function has failed, or not said true.';
+COMMENT ON COLUMN steward.retired_partition.asked_at IS 'When the archive function was called, until it has answered: it stays where the process was ended meanwhile.';
 COMMENT ON COLUMN steward.retired_partition.next_attempt_at IS 'When the workers call it again.';
 COMMENT ON COLUMN steward.retired_partition.sqlstate IS 'Of the last failure.';
 COMMENT ON COLUMN steward.retired_partition.error_message IS 'The last failure.';
 SELECT pg_catalog.pg_extension_config_dump('steward.retired_partition', '');
+
+-- A failing archive is an alert of its table: also of one that a dump brings, until it has succeeded, the table is
+-- gone, or nobody asks for it any more.
+CREATE FUNCTION steward.archive_answered() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' AND NEW.attempts > 0 AND NEW.archived_at IS NULL THEN
+        PERFORM steward.raise_alert('archive', NEW.partition,
+                                    CASE WHEN NEW.attempts < 5 THEN 'warning' ELSE 'critical' END,
+                                    NEW.attempts, NEW.error_message);
+    ELSE
+        PERFORM steward.resolve_alert('archive', OLD.partition);
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION steward.archive_answered() FROM PUBLIC;
+COMMENT ON FUNCTION steward.archive_answered IS 'Keeps the alerts of check archive.';
+CREATE TRIGGER archive_failed_before AFTER INSERT ON steward.retired_partition
+    FOR EACH ROW WHEN (NEW.attempts > 0) EXECUTE FUNCTION steward.archive_answered();
+CREATE TRIGGER archive_answered AFTER UPDATE ON steward.retired_partition
+    FOR EACH ROW WHEN (NEW.attempts > 0 OR OLD.attempts > 0) EXECUTE FUNCTION steward.archive_answered();
+CREATE TRIGGER archive_forgotten AFTER DELETE ON steward.retired_partition
+    FOR EACH ROW WHEN (OLD.attempts > 0) EXECUTE FUNCTION steward.archive_answered();
+
+CREATE FUNCTION steward.retention_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE steward.retired_partition q
+       SET attempts = 0, next_attempt_at = NULL, sqlstate = NULL, error_message = NULL
+     WHERE q.parent = OLD.parent AND q.attempts > 0 AND q.archived_at IS NULL;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION steward.retention_changed() FROM PUBLIC;
+COMMENT ON FUNCTION steward.retention_changed IS 'What has failed under the old policy is asked anew, and at once, under the new one; without one nobody asks.';
+CREATE TRIGGER retention_changed AFTER UPDATE OF keep, keep_action, archive_function OR DELETE ON steward.range_policy
+    FOR EACH ROW EXECUTE FUNCTION steward.retention_changed();
 
 CREATE FUNCTION steward.set_retention(
     parent           regclass,

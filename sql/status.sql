@@ -11,7 +11,7 @@ COMMENT ON FUNCTION steward.launcher_pid IS 'Process ID of the launcher; NULL wh
 
 CREATE VIEW steward.status AS
 SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_jobs, s.failing_jobs,
-       NULL::bigint AS open_alerts,
+       s.open_alerts,
        CASE WHEN NOT s.preloaded
             THEN 'nothing runs unattended: add pg_steward to shared_preload_libraries and restart'
             WHEN s.in_recovery THEN 'standby: observing; work starts after a promotion'
@@ -25,6 +25,8 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
             WHEN s.failing_archives > 0
             THEN format('%s detached tables wait for an archive function that fails: see steward.partitions',
                         s.failing_archives)
+            WHEN s.open_alerts > 0
+            THEN format('%s alerts open: see steward.alerts', s.open_alerts)
             ELSE 'ok' END AS message,
        s.failing_archives
   FROM (SELECT steward.preloaded() AS preloaded,
@@ -41,6 +43,7 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
                                              WHERE d.datname = pg_catalog.current_database())) AS restoring,
                (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward') AS extension_version,
                j.jobs, j.running_jobs, j.failing_jobs,
+               (SELECT count(*) FROM steward.alert a WHERE a.state <> 'resolved') AS open_alerts,
                (SELECT count(*) FROM steward.retired_partition q
                  WHERE q.attempts > 0 AND q.archived_at IS NULL) AS failing_archives
           FROM (SELECT count(*) AS jobs,
@@ -59,9 +62,9 @@ COMMENT ON COLUMN steward.status.jobs IS 'Jobs in this database, whoever owns th
 COMMENT ON COLUMN steward.status.running_jobs IS 'Jobs with a run that is logged as running.';
 COMMENT ON COLUMN steward.status.failing_jobs IS 'Jobs whose last run did not succeed.';
 COMMENT ON COLUMN steward.status.failing_archives IS 'Tables that retention has detached and whose archive function has failed, or not said true; they are kept.';
-COMMENT ON COLUMN steward.status.open_alerts IS 'NULL: this version has no alerts.';
+COMMENT ON COLUMN steward.status.open_alerts IS 'Rows of steward.alerts, whoever owns what they are about.';
 COMMENT ON COLUMN steward.status.message IS 'ok, or what is the matter and what to do.';
 
 -- Views are everybody's to read (each shows its reader's own objects); tables are nobody's.
-GRANT SELECT ON steward.jobs, steward.job_runs, steward.partition_sets, steward.partitions,
+GRANT SELECT ON steward.jobs, steward.job_runs, steward.alerts, steward.alert_history, steward.partition_sets, steward.partitions,
                 steward.node, steward.status TO PUBLIC;

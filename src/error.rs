@@ -3,10 +3,11 @@
 //! Messages follow PostgreSQL's style guide (chapter "Error Message Style Guide"): lower case, names
 //! quoted, no full stop; details and hints are sentences.
 
+mod help;
+
 use pgrx::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 
-use crate::pg::ident;
 use crate::pg::subtransaction::SqlError;
 
 /// What can go wrong, in users' terms. Names are already readable: `public.bets`.
@@ -57,6 +58,10 @@ pub(crate) enum Error {
     TooManyRemainders { relation: String, modulus: u32, most: u32 },
     #[error("job {job_id} does not exist")]
     NoSuchJob { job_id: i64 },
+    #[error("alert {alert_id} does not exist")]
+    NoSuchAlert { alert_id: i64 },
+    #[error("alert {alert_id} is resolved")]
+    AlertResolved { alert_id: i64, resolved_at: String },
     #[error("cannot execute {action} on a standby")]
     OnStandby { action: &'static str },
     #[error("this database has no extension pg_steward")]
@@ -95,6 +100,8 @@ pub(crate) enum Error {
         match answer { None => "NULL", Some(_) => "false" }
     )]
     NotArchived { partition: String, answer: Option<bool> },
+    #[error("the archive function gave no answer for {}: its process was ended", quoted(partition))]
+    NoAnswer { partition: String },
     #[error("function {function} belongs to {function_owner}")]
     FunctionOwner { relation: String, function: String, function_owner: String, owner: String },
     #[error("schema \"{schema}\" does not exist")]
@@ -147,6 +154,7 @@ impl Error {
             | Self::WorkerDied
             | Self::NeedsWorker
             | Self::RowsKept { .. }
+            | Self::AlertResolved { .. }
             | Self::OnStandby { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnsupportedKeyType { .. }
             | Self::InvalidArgument { .. }
@@ -158,6 +166,7 @@ impl Error {
             Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             Self::NotManaged { .. }
             | Self::NoSuchJob { .. }
+            | Self::NoSuchAlert { .. }
             | Self::NoSuchTablespace { .. }
             | Self::NoExtension => Code::ERRCODE_UNDEFINED_OBJECT,
             Self::NoSuchSchema { .. } => Code::ERRCODE_INVALID_SCHEMA_NAME,
@@ -167,6 +176,7 @@ impl Error {
                 Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
             }
             Self::NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::NoAnswer { .. } => Code::ERRCODE_ADMIN_SHUTDOWN,
             Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
             Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
@@ -216,153 +226,6 @@ impl Error {
                 Self::LockNotHad { relation: relation.to_owned(), milliseconds }
             }
             _ => self,
-        }
-    }
-
-    /// Facts that help, beside the message.
-    pub(crate) fn detail(&self) -> Option<String> {
-        match self {
-            Self::NotOwner { relation, owner } => {
-                Some(format!("Table {relation} belongs to {owner}."))
-            }
-            Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.detail(),
-            Self::Sql(error) => error.detail.clone(),
-            _ => None,
-        }
-    }
-
-    /// The way out.
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotPartitioned { relation, plain_table: true } => Some(format!(
-                "Make it partitioned first: CREATE TABLE … (LIKE {relation} INCLUDING ALL) \
-                 PARTITION BY RANGE (…), or by HASH, then move the rows and swap the names."
-            )),
-            Self::NotPartitioned { .. } => {
-                Some("Name a table that was created with PARTITION BY RANGE or BY HASH.".into())
-            }
-            Self::Temporary { .. } => {
-                Some("Background workers cannot see another session's temporary tables.".into())
-            }
-            Self::OtherStrategy { strategy: "RANGE", wanted, .. } => Some(format!(
-                "This call is for tables created with PARTITION BY {wanted}; manage_range() is for \
-                 this one."
-            )),
-            Self::OtherStrategy { strategy: "HASH", wanted, .. } => Some(format!(
-                "This call is for tables created with PARTITION BY {wanted}; manage_hash() is for \
-                 this one."
-            )),
-            Self::OtherStrategy { wanted, .. } => {
-                Some(format!("Name a table that was created with PARTITION BY {wanted}."))
-            }
-            Self::MultiColumnKey { .. } | Self::ExpressionKey { .. } => Some(
-                "Partition by one column that holds the time or the number, for example \
-                 PARTITION BY RANGE (created_at)."
-                    .into(),
-            ),
-            Self::UnsupportedKeyType { .. } => Some(
-                "Use timestamptz, timestamp, date, smallint, integer, bigint or numeric, or \
-                 uuid, text or bytea with key_encoding 'uuidv7' or 'ulid'."
-                    .into(),
-            ),
-            Self::InvalidArgument { hint, .. } => Some(hint.clone()),
-            Self::UnknownTimeZone { .. } => Some(
-                "Use a name of pg_timezone_names, for example 'Europe/Madrid' or 'UTC'.".into(),
-            ),
-            Self::NotOwner { owner, .. } => {
-                Some(format!("Call it as {owner}, or as a member of that role."))
-            }
-            Self::TemplateOwner { template, owner, .. } => {
-                Some(format!("ALTER TABLE {template} OWNER TO {owner};"))
-            }
-            Self::TemplateKind { .. } => {
-                Some("Make one with CREATE TABLE … (LIKE the parent).".into())
-            }
-            Self::AlreadyManaged { relation, call } => {
-                let parent = ident::literal(relation);
-                Some(format!(
-                    "Change its policy with steward.{call}({parent}, …), or call \
-                     steward.unmanage({parent}) first."
-                ))
-            }
-            Self::NotManaged { relation, call } => {
-                Some(format!("Call steward.{call}({}) first.", ident::literal(relation)))
-            }
-            Self::NullArgument { .. } => {
-                Some("Give it a value, or leave it out where it has a default.".into())
-            }
-            Self::LockNotHad { .. } => Some(
-                "Try again when the sessions that hold it are done (see pg_locks), or raise \
-                 pg_steward.lock_timeout."
-                    .into(),
-            ),
-            Self::SetHoldsRows { .. } => Some(
-                "The number of partitions can be changed while the set is empty. Else make a new \
-                 table with as many as you want, and move the rows."
-                    .into(),
-            ),
-            Self::OldSnapshot { .. } => Some("Call it in a READ COMMITTED transaction.".into()),
-            Self::TooManyRemainders { .. } => {
-                Some("A set of so many partitions has to be completed by hand.".into())
-            }
-            Self::NoSuchJob { .. } => Some("SELECT job_id, target FROM steward.jobs;".into()),
-            Self::OnStandby { .. } => Some("Call it on the primary.".into()),
-            Self::InTransactionBlock { .. } => Some(
-                "It commits after each step: call it outside BEGIN … COMMIT and outside functions."
-                    .into(),
-            ),
-            Self::TooManyMissed { .. } => Some(
-                "Those behind the current period are not made. Choose a longer \
-                 partition_interval or a later start_at, or make one partition by hand that ends \
-                 where yours should begin."
-                    .into(),
-            ),
-            Self::RowsInDefault { parent, .. } => {
-                Some(format!("CALL steward.drain_default({});", ident::literal(parent)))
-            }
-            Self::ReferencedBy { referencing, .. } => Some(format!(
-                "Rows that may be pointed to cannot leave: drop the foreign key of {referencing}. After \
-                 drain_default() it can be added again."
-            )),
-            Self::KeysWithoutPeriod { .. } => Some(
-                "Give them a key that says when, such as a finite time, or leave them there."
-                    .into(),
-            ),
-            Self::RowsKept { default_partition, .. } => Some(format!(
-                "Look for a rule or a row security policy on {default_partition} that keeps its \
-                 owner from deleting rows."
-            )),
-            Self::PartitionChanged { .. } => Some("The next run looks at it anew.".into()),
-            Self::NotArchived { .. } => Some(
-                "The table stays, detached, and the function is called again later; CALL \
-                 steward.maintain() calls it at once."
-                    .into(),
-            ),
-            Self::FunctionOwner { function, owner, .. } => Some(format!(
-                "It would run with the rights of {owner}: ALTER FUNCTION {function} OWNER TO {owner};"
-            )),
-            Self::NoSuchSchema { schema } => {
-                Some(format!("CREATE SCHEMA {};", ident::name(schema)))
-            }
-            Self::NoSuchTablespace { .. } => {
-                Some("SELECT spcname FROM pg_tablespace; lists those there are.".into())
-            }
-            Self::MayNotCreate { place, owner } => {
-                Some(format!("Let it: GRANT CREATE ON {place} TO {owner};"))
-            }
-            Self::NoFreeWorker => Some(
-                "DETACH … CONCURRENTLY runs in one: try again, or raise max_worker_processes."
-                    .into(),
-            ),
-            Self::WorkerDied => Some("See the server log.".into()),
-            Self::NeedsWorker => None,
-            Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.hint(),
-            Self::Sql(error) => error.hint.clone(),
-            Self::NoSuchRelation { .. } => {
-                Some("It was dropped meanwhile, or never was: pg_class has no such oid.".into())
-            }
-            Self::NoExtension => Some("CREATE EXTENSION pg_steward;".into()),
-            Self::Query { .. } | Self::UnexpectedNull { .. } => None,
         }
     }
 }

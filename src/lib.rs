@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+mod alerts;
 mod calendar;
 mod error;
 mod jobs;
@@ -29,9 +30,10 @@ extern "C-unwind" fn _PG_init() {
 // that what a DBA reads with \df+ is what stands in these files.
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/jobs.sql", name = "jobs", requires = ["schema"]);
+extension_sql_file!("../sql/alerts.sql", name = "alerts", requires = ["schema"]);
 extension_sql_file!("../sql/range.sql", name = "range", requires = ["jobs"]);
 extension_sql_file!("../sql/hash.sql", name = "hash", requires = ["jobs"]);
-extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["range"]);
+extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["range", "alerts"]);
 extension_sql_file!(
     "../sql/partition.sql",
     name = "partition",

@@ -30,6 +30,9 @@ pub(crate) fn take(
     subject: Oid,
 ) -> Result<()> {
     if let Some(blocked) = &step.blocked {
+        if step.action == Action::Archive {
+            note_failure(transactions, subject, blocked)?;
+        }
         return Err(blocked.clone());
     }
     match step.action {
@@ -148,6 +151,12 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
 /// two. That it said true is noted in the same transaction: what it archived in this database and the
 /// note are there together, or not at all.
 fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    // Crash first: what takes this process down with it is a failure, too.
+    if transactions.own_without_waiting(|| catalog::ask(subject))? {
+        let error = Error::NoAnswer { partition: step.partition.to_string() };
+        note_failure(transactions, subject, &error)?;
+        transactions.own_without_waiting(|| catalog::ask(subject))?;
+    }
     let outcome = transactions.step(|| {
         // pg_advisory_unlock_all() gives back the run's lock too, but not this one, which is the
         // transaction's (lock.c, LockReleaseSession).
@@ -172,16 +181,23 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         extension::hold()?;
         catalog::note_archived(subject)
     });
-    if let Err(error) = &outcome
-        && !error.is_lock_trouble()
-    {
-        transactions.own(|| {
-            let failures = catalog::failures(subject)?.saturating_add(1);
-            let pause = jobs::backoff(failures, clock::random());
-            catalog::note_failure(subject, error, clock::now().saturating_add(pause))
-        })?;
+    match &outcome {
+        Err(error) if error.is_lock_trouble() => {
+            transactions.own_without_waiting(|| catalog::not_asked(subject))?;
+        }
+        Err(error) => note_failure(transactions, subject, error)?,
+        Ok(()) => {}
     }
     outcome
+}
+
+/// Writes down that the archive function has failed, and when it is asked again.
+fn note_failure(transactions: &Transactions<'_>, subject: Oid, error: &Error) -> Result<()> {
+    transactions.own(|| {
+        let failures = catalog::failures(subject)?.saturating_add(1);
+        let pause = jobs::backoff(failures, clock::random());
+        catalog::note_failure(subject, error, clock::now().saturating_add(pause))
+    })
 }
 
 /// The plan may be hours old: somebody else's function may go by that name now.

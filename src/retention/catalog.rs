@@ -85,7 +85,7 @@ pub(super) fn announce(
                 SET parent = excluded.parent, lower_bound = excluded.lower_bound,
                     upper_bound = excluded.upper_bound, ends = excluded.ends,
                     action = excluded.action, to_schema = excluded.to_schema,
-                    settled = excluded.settled, archived_at = NULL, attempts = 0,
+                    settled = excluded.settled, archived_at = NULL, asked_at = NULL, attempts = 0,
                     next_attempt_at = NULL, sqlstate = NULL, error_message = NULL",
             &[
                 period.oid.into(),
@@ -129,13 +129,42 @@ pub(super) fn is_archived(partition: Oid) -> Result<bool> {
     })
 }
 
+/// Notes that the archive function is about to be called. True: it was before, and its process was
+/// ended without an answer.
+pub(super) fn ask(partition: Oid) -> Result<bool> {
+    identity::as_steward(|| {
+        let unanswered = query::optional(
+            "SELECT q.asked_at IS NOT NULL FROM steward.retired_partition q WHERE q.partition = $1",
+            &[partition.into()],
+            |row| row.required::<bool>(1),
+        )?;
+        query::change(
+            "UPDATE steward.retired_partition SET asked_at = pg_catalog.clock_timestamp()
+              WHERE partition = $1",
+            &[partition.into()],
+        )?;
+        Ok(unanswered.unwrap_or_default())
+    })
+}
+
+/// It was not called after all.
+pub(super) fn not_asked(partition: Oid) -> Result<()> {
+    identity::as_steward(|| {
+        query::change(
+            "UPDATE steward.retired_partition SET asked_at = NULL WHERE partition = $1",
+            &[partition.into()],
+        )
+        .map(|_| ())
+    })
+}
+
 /// The archive function has said true.
 pub(super) fn note_archived(partition: Oid) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "UPDATE steward.retired_partition
-                SET archived_at = pg_catalog.clock_timestamp(), next_attempt_at = NULL,
-                    sqlstate = NULL, error_message = NULL
+                SET archived_at = pg_catalog.clock_timestamp(), asked_at = NULL,
+                    next_attempt_at = NULL, sqlstate = NULL, error_message = NULL
               WHERE partition = $1",
             &[partition.into()],
         )
@@ -160,8 +189,8 @@ pub(super) fn note_failure(partition: Oid, error: &Error, ask_at: i64) -> Result
     identity::as_steward(|| {
         query::change(
             "UPDATE steward.retired_partition
-                SET attempts = attempts + 1, next_attempt_at = $2, sqlstate = $3,
-                    error_message = $4
+                SET attempts = attempts + 1, asked_at = NULL, next_attempt_at = $2,
+                    sqlstate = $3, error_message = $4
               WHERE partition = $1",
             &[
                 partition.into(),

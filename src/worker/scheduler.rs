@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use super::{SAY_AGAIN_MICROSECONDS, SLEW_MICROSECONDS, executor};
 use crate::error::{Error, Result};
-use crate::jobs;
 use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
 use crate::pg::workers::Worker;
 use crate::pg::{Oid, clock, query, report, signals, transaction, workers};
-use crate::settings;
+use crate::{alerts, jobs, settings};
 
 /// What the postmaster calls.
 pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
@@ -276,20 +275,22 @@ impl Scheduler {
         Duration::from_micros(until.unsigned_abs()).min(LONGEST_NAP)
     }
 
-    /// Removes a batch of old runs, once an hour all of them. True: there may be more.
+    /// Removes a batch of old runs and alerts, once an hour all of them. True: there may be more.
     fn trim(&self, now: i64) -> bool {
         let trimmed_at = shared_memory::slot(self.oid).map_or(0, |slot| slot.trimmed_at);
         if clock::is_within(now, trimmed_at, TRIM_EVERY_MICROSECONDS) {
             return false;
         }
         let keep = settings::history_retention_minutes();
-        let trimmed =
-            transaction::with_extension(|| jobs::trim_history(keep, i64::from(TRIM_AT_ONCE)));
+        let most = i64::from(TRIM_AT_ONCE);
+        let trimmed = transaction::with_extension(|| {
+            Ok(jobs::trim_history(keep, most)?.max(alerts::trim(keep, most)?))
+        });
         let more = match trimmed {
             Ok(removed) => removed >= TRIM_AT_ONCE as usize,
             // Tried again in an hour.
             Err(error) => {
-                report::failure(&format!("history of runs in {}", self.name), &error);
+                report::failure(&format!("history of {}", self.name), &error);
                 false
             }
         };

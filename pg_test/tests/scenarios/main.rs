@@ -3,6 +3,7 @@
 //! Rules: wait for a condition with a deadline, never for a time; a "does not block" test first
 //! proves that the lock is held; no test returns early and passes.
 
+mod alerts;
 mod archive_functions;
 mod drain_default;
 mod drain_default_locks;

@@ -11,7 +11,7 @@ use crate::unattended_support::{SOON, drop_newest, exists};
 
 /// A set `mine.bets` of an owner who cannot log in: four past days, two of them too old, and `calls`,
 /// where his function says what it has seen.
-fn owned_set(client: &mut Client, owner: &str) {
+pub(crate) fn owned_set(client: &mut Client, owner: &str) {
     client.run(&format!(
         "CREATE ROLE {owner}; CREATE SCHEMA mine AUTHORIZATION {owner};
          SET ROLE {owner};
@@ -26,7 +26,7 @@ fn owned_set(client: &mut Client, owner: &str) {
 }
 
 /// The owner's function with this body; it may use `gone`.
-fn archive_function(client: &mut Client, owner: &str, body: &str) {
+pub(crate) fn archive_function(client: &mut Client, owner: &str, body: &str) {
     client.run(&format!(
         "CREATE FUNCTION mine.archive(gone regclass) RETURNS boolean LANGUAGE plpgsql AS $body$
          {body} $body$;

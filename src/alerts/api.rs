@@ -1,0 +1,32 @@
+//! The SQL face of alerts: `acknowledge_alert`, and what their triggers call.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::catalog;
+use crate::error::Error;
+use crate::pg::{after_commit, extension, identity, workers};
+
+#[pg_extern(sql = false)]
+fn acknowledge_alert(alert_id: i64) -> std::result::Result<(), ErrorReport> {
+    if workers::in_recovery() {
+        return Err(Error::OnStandby { action: "acknowledge_alert()" }.into());
+    }
+    extension::hold()?;
+    let caller = identity::caller();
+    let alert = identity::as_steward(|| catalog::find(alert_id))?;
+    if !identity::caller_is(alert.owner) {
+        let owner = identity::role_name(alert.owner)?;
+        return Err(Error::NotOwner { relation: alert.object, owner }.into());
+    }
+    if let Some(resolved_at) = alert.resolved_at {
+        return Err(Error::AlertResolved { alert_id, resolved_at }.into());
+    }
+    Ok(identity::as_steward(|| catalog::acknowledge(alert_id, caller))?)
+}
+
+/// A line in the server log once the transaction has committed.
+#[pg_extern(sql = false)]
+fn log_at_commit(message: &str) {
+    after_commit::log(message);
+}
