@@ -7,9 +7,11 @@
 
 mod columns;
 mod indexes;
+mod privileges;
 
 use columns::Statistics;
 use indexes::{Index, ReplicaIdentity};
+use privileges::Privileges;
 
 use super::table::Table;
 use crate::calendar::Name;
@@ -28,14 +30,11 @@ pub(super) struct Blueprint {
     tablespace: Option<String>,
     /// `ALTER COLUMN …` each.
     columns: Vec<String>,
-    /// Roles that default privileges would let in, quoted.
-    uninvited: Vec<String>,
+    privileges: Privileges,
     /// Those that LIKE does not copy.
     statistics: Vec<Statistics>,
     /// Keys and indexes that only the template has.
     indexes: Vec<Index>,
-    /// `GRANT` privileges and grantee of the template.
-    grants: Vec<Grant>,
     replica_identity: ReplicaIdentity,
     /// The default partition and what lies below it.
     default_partition: Vec<String>,
@@ -87,12 +86,6 @@ impl Parts {
     }
 }
 
-struct Grant {
-    privilege: String,
-    grantee: String,
-    grantable: bool,
-}
-
 impl Blueprint {
     /// Reads what the parent, its newest partition and the template give.
     pub(super) fn read(
@@ -118,10 +111,9 @@ impl Blueprint {
             tablespace: tablespace(parent.oid)?,
             columns: columns::actions(parent.oid)?,
             statistics: columns::statistics(parent.oid)?,
-            uninvited: uninvited(parent)?,
+            privileges: Privileges::read(parent, template)?,
             indexes: template
                 .map_or(Ok(Vec::new()), |template| indexes::of_template(template, parent.oid))?,
-            grants: template.map_or(Ok(Vec::new()), grants)?,
             replica_identity: indexes::replica_identity(parent.oid)?,
             default_partition: tables(DEFAULT_SQL, parent.oid)?,
             foreign: tables(FOREIGN_SQL, parent.oid)?,
@@ -179,7 +171,7 @@ impl Blueprint {
         let mut make = vec![self.create(partition, Some(subpartitions), indexes)];
         let alter = |column: &String| format!("ALTER TABLE {partition} {column}");
         make.extend(self.columns.iter().map(alter));
-        make.extend(self.privileges(partition));
+        make.extend(self.privileges.statements(partition));
         let mut finish = Vec::new();
         for remainder in 0..subpartitions.count {
             let leaf = free_name(&wanted.followed_by(&label::remainder_suffix(remainder)))?;
@@ -224,24 +216,10 @@ impl Blueprint {
                 Some(format!("USING INDEX {}", ident::name(&name)))
             }
         };
-        statements.extend(self.privileges(table));
+        statements.extend(self.privileges.statements(table));
         let identity =
             identity.map(|identity| format!("ALTER TABLE {table} REPLICA IDENTITY {identity}"));
         Ok((statements, identity))
-    }
-
-    /// Takes back what default privileges have given, and gives what the template does.
-    fn privileges(&self, table: &Qualified) -> Vec<String> {
-        let mut statements = Vec::new();
-        if !self.uninvited.is_empty() {
-            statements.push(format!("REVOKE ALL ON {table} FROM {}", self.uninvited.join(", ")));
-        }
-        for grant in &self.grants {
-            let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-            let Grant { privilege, grantee, .. } = grant;
-            statements.push(format!("GRANT {privilege} ON {table} TO {grantee}{option}"));
-        }
-        statements
     }
 
     /// `by`: a partitioned table, which has no storage of its own.
@@ -357,43 +335,6 @@ fn tablespace(parent: Oid) -> Result<Option<String>> {
            JOIN pg_catalog.pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = $1",
         &[parent.into()],
         |row| Ok(ident::name(&row.required::<String>(1)?)),
-    )
-}
-
-/// Whom ALTER DEFAULT PRIVILEGES lets into every new table of the owner. Access goes through the
-/// parent: a grant on a partition would walk round the parent's row security.
-fn uninvited(parent: &Table) -> Result<Vec<String>> {
-    query::rows(
-        "SELECT DISTINCT CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
-                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(acl.grantee)) END
-           FROM pg_catalog.pg_default_acl d
-          CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) acl
-          WHERE d.defaclrole = $1 AND d.defaclobjtype = 'r' AND d.defaclnamespace IN (0, $2)
-            AND acl.grantee <> $1
-          ORDER BY 1",
-        &[parent.owner.into(), parent.schema_oid.into()],
-        |row| row.required(1),
-    )
-}
-
-/// What the template grants to others than its owner.
-fn grants(template: Oid) -> Result<Vec<Grant>> {
-    query::rows(
-        "SELECT acl.privilege_type,
-                CASE WHEN acl.grantee = 0 THEN 'PUBLIC'
-                     ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(acl.grantee)) END,
-                acl.is_grantable
-           FROM pg_catalog.pg_class c CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) acl
-          WHERE c.oid = $1 AND acl.grantee <> c.relowner
-          ORDER BY 2, 1",
-        &[template.into()],
-        |row| {
-            Ok(Grant {
-                privilege: row.required(1)?,
-                grantee: row.required(2)?,
-                grantable: row.required(3)?,
-            })
-        },
     )
 }
 

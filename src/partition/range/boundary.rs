@@ -2,8 +2,9 @@
 
 use super::catalog::Set;
 use super::encoding::Encoding;
-use super::key::{Axis, Key, KeyType, Width};
+use super::key::{Axis, Key, KeyType};
 use super::policy::{Invalid, Request, parsed};
+use super::width::Width;
 use crate::calendar::{Origin, Zone};
 use crate::error::{Error, Result};
 use crate::pg::time_zone::ServerZone;

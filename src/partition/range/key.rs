@@ -3,9 +3,8 @@
 use thiserror::Error;
 
 use super::encoding::{Encoding, decimal_text, floor_decimal, ulid_bits, ulid_text, uuid_text};
-use crate::calendar::{
-    DAY, Date, HOUR, MINUTE, Micros, Origin, Period, SECOND, Utc, WallClock, Zone,
-};
+use super::width::Width;
+use crate::calendar::{DAY, Date, HOUR, MINUTE, Micros, Period, SECOND, Utc, WallClock, Zone};
 
 /// Beyond every value of every key: what `infinity`, `NaN` and the like mean on the axis.
 /// `-FOREVER` is beyond at the other end.
@@ -92,63 +91,6 @@ pub(crate) enum Axis {
     Wall,
     /// The key itself.
     Number,
-}
-
-/// How wide the ranges of a set are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Width {
-    /// A period of the calendar.
-    Time(Period),
-    /// So many integers; ranges lie on the multiples.
-    Number(i128),
-    /// A period that is counted from an origin of the set's own.
-    TimeFrom(Period, Origin),
-    /// So many integers, counted from an origin of the set's own.
-    NumberFrom {
-        /// How many.
-        width: i128,
-        /// One of the boundaries.
-        origin: i128,
-    },
-}
-
-impl Width {
-    /// The last boundary at or before a position.
-    #[must_use]
-    pub(crate) fn floor(&self, zone: &dyn Zone, position: i128) -> i128 {
-        match self {
-            Self::Time(period) => period.floor(zone, position),
-            Self::Number(width) => floor_to(position, *width),
-            Self::TimeFrom(period, origin) => period.floor_from(*origin, zone, position),
-            Self::NumberFrom { width, origin } => floor_to(position - origin, *width) + origin,
-        }
-    }
-
-    /// The first boundary strictly after a position.
-    #[must_use]
-    pub(crate) fn next(&self, zone: &dyn Zone, position: i128) -> i128 {
-        match self {
-            Self::Time(period) => period.next(zone, position),
-            Self::TimeFrom(period, origin) => period.next_from(*origin, zone, position),
-            Self::Number(width) | Self::NumberFrom { width, .. } => {
-                self.floor(zone, position) + width.max(&1)
-            }
-        }
-    }
-
-    /// The period of the calendar; None for integers.
-    #[must_use]
-    pub(crate) fn period(&self) -> Option<Period> {
-        match self {
-            Self::Time(period) | Self::TimeFrom(period, _) => Some(*period),
-            Self::Number(_) | Self::NumberFrom { .. } => None,
-        }
-    }
-}
-
-/// The last multiple of a width at or before a position.
-fn floor_to(position: i128, width: i128) -> i128 {
-    position.div_euclid(width.max(1)) * width.max(1)
 }
 
 /// Why a key, its encoding or its interval was refused. Each is a 22023.

@@ -16,6 +16,7 @@ mod owned;
 mod plan;
 mod policy;
 mod steps;
+mod width;
 
 pub(crate) use ageing::{Fate, Past, Period, Retention, Tiering};
 pub(super) use catalog::check;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::key::{FOREVER, Key, Width};
+use super::key::{FOREVER, Key};
+use super::width::Width;
 use crate::calendar::Zone;
 
 /// One end of a range.

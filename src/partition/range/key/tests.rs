@@ -1,4 +1,5 @@
 use super::*;
+use crate::calendar::Origin;
 use crate::calendar::testing::{ZONES, at, zone};
 use proptest::prelude::*;
 
@@ -258,17 +259,6 @@ proptest! {
         let instant = i128::from(seconds) * SECOND;
         let text = key(T::Timestamptz, E::Plain).encode(&zone(ZONES[index]), instant).unwrap();
         prop_assert_eq!(at(&text), instant);
-    }
-}
-
-#[test]
-fn ranges_of_numbers_can_be_counted_from_an_origin() {
-    for origin in [7, -993, 1_000_000_007] {
-        let width = Width::NumberFrom { width: 1_000, origin };
-        assert_eq!(width.floor(&Utc, 6), -993);
-        assert_eq!(width.floor(&Utc, 7), 7);
-        assert_eq!(width.next(&Utc, 7), 1_007);
-        assert_eq!(width.next(&Utc, -994), -993);
     }
 }
 
