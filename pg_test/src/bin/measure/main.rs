@@ -1,6 +1,7 @@
 //! `cargo measure`: both sides of every comparison in the same run, on the same fresh cluster, in
 //! alternating rounds. docs/performance.md says what the numbers mean.
 
+mod backlog;
 mod bench;
 mod create;
 mod due;
@@ -53,6 +54,8 @@ enum Case {
     Retire,
     /// What reads and writes see meanwhile.
     Leaving,
+    /// Ten thousand of them leaving under the default lock table.
+    Backlog,
     /// Databases with nothing to do.
     Idle,
     /// A hundred databases, ten of them with work every minute.
@@ -70,6 +73,7 @@ impl Case {
             Self::Latency => (11, 2),
             Self::Retire => (14, 2),
             Self::Leaving => (11, 4),
+            Self::Backlog => (6, 1),
             Self::Idle => (16, 3),
             Self::Fleet => (9, 3),
             Self::Due => (7, 3),
@@ -83,6 +87,7 @@ impl Case {
             Self::Latency => latency::measure(bench, tell),
             Self::Retire => retire::measure(bench, tell),
             Self::Leaving => retire::measure_latency(bench, tell),
+            Self::Backlog => backlog::measure(bench, tell),
             Self::Idle => idle::measure(bench, tell),
             Self::Fleet => fleet::measure(bench, tell),
             Self::Due => due::measure(bench, tell),
