@@ -144,7 +144,7 @@ pub(crate) fn claim(job_id: i64, now: i64, if_it_crashes: i64) -> Result<Option<
     let Some(mut job) = taken.into_iter().next() else { return Ok(None) };
     reschedule(&job, if_it_crashes, job.failures.saturating_add(1))?;
     job.noted_next_run_at = if_it_crashes;
-    let run_id = start_run(&job, Some(job.due_at))?;
+    let run_id = start_run(&job, Some(job.due_at), now)?;
     Ok(Some((job, run_id)))
 }
 
@@ -210,13 +210,13 @@ pub(super) fn alter(job_id: i64, priority: Option<i32>, max_runtime: Option<i64>
 }
 
 /// Makes jobs due whose next run was set by a clock that has been set back since: their last run
-/// began in what is now the future.
+/// began or ended in what is now the future. How many there are.
 pub(crate) fn call_back(now: i64) -> Result<usize> {
     query::change(
         "UPDATE steward.job SET next_run_at = $1 WHERE job_id IN (
              SELECT j.job_id FROM steward.job j
               WHERE j.next_run_at > $1
-                AND (SELECT r.started_at FROM steward.job_run r
+                AND (SELECT GREATEST(r.started_at, r.finished_at) FROM steward.job_run r
                       WHERE r.job_id = j.job_id ORDER BY r.run_id DESC LIMIT 1)
                     > $1 + '1 minute'::pg_catalog.interval
                 FOR NO KEY UPDATE OF j SKIP LOCKED)",

@@ -35,9 +35,9 @@ pub(super) fn running_pids(job_id: i64) -> Result<Vec<i32>> {
     )
 }
 
-/// Logs that a run has begun, before it does anything. The caller holds the target's lock, so what
+/// Logs that a run has begun, `at` an instant, before it does anything. The caller holds the target's lock, so what
 /// still says `running` was left by a crash and is closed as such.
-pub(crate) fn start_run(job: &Job, scheduled_at: Option<i64>) -> Result<i64> {
+pub(crate) fn start_run(job: &Job, scheduled_at: Option<i64>, at: i64) -> Result<i64> {
     close_crashed(job.target)?;
     let scheduled_at = scheduled_at.map(clock::timestamp).transpose()?;
     let ids = query::changed_rows(
@@ -52,7 +52,7 @@ pub(crate) fn start_run(job: &Job, scheduled_at: Option<i64>) -> Result<i64> {
             job.target.into(),
             scheduled_at.into(),
             signals::my_pid().into(),
-            clock::timestamp(clock::now())?.into(),
+            clock::timestamp(at)?.into(),
         ],
         |row| row.required(1),
     )?;
@@ -78,17 +78,17 @@ pub(crate) fn record_idle_run(job: &Job, looked_at: i64, detail: JsonB) -> Resul
     .map(|_| ())
 }
 
-/// Logs how a run ended.
+/// Logs how a run ended, and when.
 pub(crate) fn finish_run(
     run_id: i64,
+    at: i64,
     status: &str,
     error: Option<&Error>,
     detail: JsonB,
 ) -> Result<()> {
     query::change(
         "UPDATE steward.job_run
-            SET status = $2, finished_at = pg_catalog.clock_timestamp(), sqlstate = $3,
-                error_message = $4, detail = $5
+            SET status = $2, finished_at = $6, sqlstate = $3, error_message = $4, detail = $5
           WHERE run_id = $1",
         &[
             run_id.into(),
@@ -96,6 +96,7 @@ pub(crate) fn finish_run(
             error.map(Error::sqlstate).into(),
             error.map(Error::to_string).into(),
             detail.into(),
+            clock::timestamp(at)?.into(),
         ],
     )
     .map(|_| ())

@@ -9,7 +9,7 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 
 use super::clock;
 
-/// How many databases can be watched; 80 bytes each.
+/// How many databases can be watched; 88 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
 
 /// No due instant known: look at once.
@@ -24,6 +24,8 @@ pub(crate) struct Slot {
     pub(crate) database: u32,
     /// When a scheduler has to run there, in microseconds since 2000-01-01 UTC.
     pub(crate) next_due: i64,
+    /// When that was noted: an instant ahead of now is from before the clock was set back.
+    pub(crate) noted_at: i64,
     /// Raised with every request to look again, so that a scheduler that was just leaving does not
     /// overwrite the request with what it had seen before.
     pub(crate) requests: u32,
@@ -212,19 +214,4 @@ pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32, now: i64) -
 /// Whether another database's scheduler waits for a place.
 pub(crate) fn others_wait(database: pg_sys::Oid, now: i64) -> bool {
     slots().iter().any(|slot| slot.database != database.to_u32() && slot.waits(now))
-}
-
-/// Has a scheduler look into every database that has the extension.
-pub(crate) fn look_everywhere() {
-    if !is_preloaded() {
-        return;
-    }
-    for slot in &mut DIRECTORY.exclusive().slots {
-        if slot.database != 0 && slot.has_extension {
-            slot.next_due = LOOK_NOW;
-            // One that is just leaving must not overwrite it with what it saw before.
-            slot.requests = slot.requests.wrapping_add(1);
-            slot.paused_until = 0;
-        }
-    }
 }

@@ -18,7 +18,8 @@ pub(super) fn drain(procedure: &Procedure, job: &Job) -> Result<()> {
     let _lock = TargetLock::wait(registry, job.target);
     // A snapshot from before the wait would not show what the other run did.
     procedure.commit();
-    let run_id = transactions.own(|| identity::as_steward(|| jobs::start_run(job, None)))?;
+    let run_id =
+        transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, clock::now())))?;
     let mut drained = Drained::default();
     let outcome = partition::drain(&transactions, job.target, &mut drained)
         .and_then(|()| drained.outcome.result());
@@ -43,7 +44,9 @@ fn finish(
     detail["rows_moved"] = json!(drained.rows);
     detail["rows_left"] = json!(drained.left);
     transactions.own(|| {
-        identity::as_steward(|| jobs::finish_run(run_id, status, error, JsonB(detail)))?;
+        identity::as_steward(|| {
+            jobs::finish_run(run_id, clock::now(), status, error, JsonB(detail))
+        })?;
         // The rows may have stood in the way of the set's own job, which waits after its failures.
         match drained.outcome.done.is_empty() {
             true => Ok(()),

@@ -48,9 +48,6 @@ struct Launcher {
     /// How often in a row a database's scheduler ended without a word.
     deaths: HashMap<u32, u32>,
     scanned_at: Option<i64>,
-    turned_at: Option<i64>,
-    /// After the clock was set back: when to look into every database a second time.
-    look_again_at: Option<i64>,
     /// When it was last said that no worker was to be had.
     starvation_told_at: i64,
     /// Too many databases, and it has been said.
@@ -65,20 +62,8 @@ impl Launcher {
             return;
         }
         let now = clock::now();
-        if self.turned_at.is_some_and(|at| now < at - SLEW_MICROSECONDS) {
-            // The clock was set back: what is noted as due may be due years from now. A run that had
-            // begun before still ends by what it read then, so once more after that.
-            shared_memory::look_everywhere();
-            self.scanned_at = None;
-            self.look_again_at = Some(now.saturating_add(SCAN_EVERY_MICROSECONDS));
-        } else if self.look_again_at.is_some_and(|at| at <= now) {
-            shared_memory::look_everywhere();
-            self.look_again_at = None;
-        }
-        self.turned_at = Some(now);
-        let scan_due =
-            self.scanned_at.is_none_or(|at| now.saturating_sub(at) >= SCAN_EVERY_MICROSECONDS);
-        if scan_due {
+        let scanned = |at| clock::is_within(now, at, SCAN_EVERY_MICROSECONDS);
+        if !self.scanned_at.is_some_and(scanned) {
             match transaction::run(|| Ok(databases::connectable())) {
                 Ok(found) => self.reconcile(found),
                 Err(error) => report::failure("launcher", &error),
@@ -137,7 +122,8 @@ impl Launcher {
                 slot.executors = 0;
                 slot.waiting_since = 0;
                 let pause = RETRY_MICROSECONDS << (*deaths).min(6);
-                slot.next_due = clock::now().saturating_add(pause);
+                slot.noted_at = clock::now();
+                slot.next_due = slot.noted_at.saturating_add(pause);
                 *deaths = deaths.saturating_add(1);
             });
         }
@@ -161,7 +147,10 @@ impl Launcher {
             }
             // A clock set back must not make a pause of seconds one of hours.
             let paused_until = slot.paused_until.min(now.saturating_add(SCAN_EVERY_MICROSECONDS));
-            let due = slot.next_due.max(paused_until);
+            let clock_set_back = slot.noted_at > now.saturating_add(SLEW_MICROSECONDS);
+            let next_due =
+                if clock_set_back && slot.has_extension { LOOK_NOW } else { slot.next_due };
+            let due = next_due.max(paused_until);
             if due > now {
                 wake_at = wake_at.min(due);
                 continue;

@@ -6,6 +6,7 @@
 use pgrx::JsonB;
 use serde_json::json;
 
+use super::SLEW_MICROSECONDS;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
 use crate::maintenance;
@@ -50,7 +51,7 @@ pub(super) fn run(
     let run_id = match started {
         Some(run_id) => run_id,
         None if prepared.as_ref().is_ok_and(Work::is_idle) => return Ok(()),
-        None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None)))?,
+        None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, now)))?,
     };
     let outcome = prepared.and_then(|work| {
         let outcome = maintenance::carry_out(transactions, &work, |so_far| {
@@ -60,7 +61,7 @@ pub(super) fn run(
         Ok((work, outcome))
     });
     let deadline_passed = deadline.is_some_and(Deadline::has_passed);
-    finish(transactions, job, run_id, &outcome, deadline_passed)?;
+    finish(transactions, job, run_id, now, &outcome, deadline_passed)?;
     match outcome {
         Ok((_, outcome)) => outcome.result(),
         Err(error) => Err(error),
@@ -84,6 +85,7 @@ fn finish(
     transactions: &Transactions<'_>,
     job: &Job,
     run_id: i64,
+    began_at: i64,
     outcome: &Result<(Work, Outcome)>,
     deadline_passed: bool,
 ) -> Result<()> {
@@ -112,10 +114,13 @@ fn finish(
         Ending::Failed { consecutive, .. } => consecutive,
         Ending::Succeeded { .. } => 0,
     };
-    let next = jobs::next_run_at(now, ending, clock::random());
+    let next = match now < began_at - SLEW_MICROSECONDS {
+        true => now, // the clock was set back: what the work said by the other one is void
+        false => jobs::next_run_at(now, ending, clock::random()),
+    };
     transactions.own(|| {
         identity::as_steward(|| {
-            jobs::finish_run(run_id, status, error.as_ref(), JsonB(detail.clone()))
+            jobs::finish_run(run_id, now, status, error.as_ref(), JsonB(detail.clone()))
         })?;
         note_next(transactions, job, next, failures)
     })

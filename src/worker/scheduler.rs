@@ -49,6 +49,7 @@ fn main(argument: workers::Argument) {
         left_due: Vec::new(),
         started_at: 0,
         looked_at: None,
+        clock_set_back: false,
         waiting: false,
     };
     if !scheduler.take_slot() {
@@ -57,10 +58,11 @@ fn main(argument: workers::Argument) {
     let requests = scheduler.requests();
     match scheduler.work() {
         Ok(()) => (),
-        Err(Error::NoExtension) => scheduler.leave(requests, false, NEVER),
+        Err(Error::NoExtension) => scheduler.leave(requests, false, clock::now(), NEVER),
         Err(error) => {
             // Look again later: whatever it was, the launcher must not start us every instant.
-            scheduler.leave(requests, true, clock::now().saturating_add(60_000_000));
+            let now = clock::now();
+            scheduler.leave(requests, true, now, now.saturating_add(60_000_000));
             report::failure(&format!("scheduler in {}", scheduler.name), &error);
         }
     }
@@ -85,6 +87,8 @@ struct Scheduler {
     started_at: i64,
     /// When we last looked at the jobs.
     looked_at: Option<i64>,
+    /// Since the last look of ours, or of the scheduler before us.
+    clock_set_back: bool,
     /// We are noted as waiting for a place.
     waiting: bool,
 }
@@ -113,8 +117,10 @@ impl Scheduler {
                 return Ok(());
             }
             let now = clock::now();
-            let clock_set_back = self.looked_at.is_none_or(|at| now < at - SLEW_MICROSECONDS);
-            let look = match transaction::with_extension(|| look(now, clock_set_back)) {
+            self.clock_set_back |= self.looked_before(now);
+            // A run that has just ended may have gone by a clock that we have never seen.
+            let call_back = self.clock_set_back || self.executors.is_empty();
+            let look = match transaction::with_extension(|| look(now, call_back)) {
                 // Somebody has the extension or our tables locked.
                 Err(error) if error.is_lock_trouble() => {
                     workers::report(None);
@@ -145,20 +151,32 @@ impl Scheduler {
             let stay_for = now.saturating_add(LINGER_MICROSECONDS);
             if idle && (!enabled || (look.due.is_empty() && look.next_due_at > stay_for)) {
                 // The launcher learns at its next scan that we are not welcome here any more.
-                let due = if welcome { look.next_due_at } else { stay_for };
-                self.leave(requests, true, due.saturating_sub(LEAD_MICROSECONDS));
+                let mut due = if welcome { look.next_due_at } else { stay_for };
+                if self.clock_set_back {
+                    // Somebody's CALL that began before may still write down what it read then.
+                    due = due.min(stay_for);
+                }
+                self.leave(requests, true, now, due.saturating_sub(LEAD_MICROSECONDS));
                 return Ok(());
             }
             if idle && self.starved {
                 // Every worker slot is taken, perhaps by schedulers like us: make room for an executor.
                 let pause = clock::jittered(2_000).as_micros();
                 let later = now.saturating_add(i64::try_from(pause).unwrap_or(2_000_000));
-                self.leave(requests, true, later);
+                self.leave(requests, true, now, later);
                 return Ok(());
             }
             workers::report(None);
             signals::sleep(Self::nap(now, &look, starved));
         }
+    }
+
+    /// Whether the last look was at an instant that is now in the future.
+    fn looked_before(&self, now: i64) -> bool {
+        let noted_at = || shared_memory::slot(self.oid).map(|slot| slot.noted_at);
+        self.looked_at
+            .or_else(noted_at)
+            .is_some_and(|at| now < at.saturating_sub(SLEW_MICROSECONDS))
     }
 
     /// Ends executors of ours whose run takes no notice of a cancel. It is closed as crashed.
@@ -308,20 +326,22 @@ impl Scheduler {
         shared_memory::update(self.oid, |slot| slot.paused_until = until);
     }
 
-    /// Notes when to come back, unless somebody asked for a look since `requests` was read.
-    fn leave(&self, requests: u32, has_extension: bool, next_due: i64) {
+    /// Notes when to come back as of a look at `now`, unless somebody asked for another one since
+    /// `requests` was read.
+    fn leave(&self, requests: u32, has_extension: bool, now: i64, next_due: i64) {
         shared_memory::update(self.oid, |slot: &mut Slot| {
             slot.has_extension = has_extension;
             if slot.requests == requests {
                 slot.next_due = next_due;
+                slot.noted_at = now;
             }
         });
     }
 }
 
-fn look(now: i64, clock_set_back: bool) -> Result<Look> {
+fn look(now: i64, call_back: bool) -> Result<Look> {
     jobs::close_abandoned_runs()?;
-    if clock_set_back {
+    if call_back {
         jobs::call_back(now)?;
     }
     Ok(Look {
