@@ -127,6 +127,12 @@ impl Cluster {
     /// Kills the postmaster with SIGKILL and returns when every child of it is gone too.
     pub fn crash(&self) -> Result<()> {
         let postmaster = self.postmaster_pid()?;
+        // Stopped first: a child that it makes after we have looked would be missed, and keep the
+        // server from starting again.
+        signal("STOP", postmaster)?;
+        try_wait_for(PATIENCE, "the postmaster makes no more children", || {
+            Ok((state_of(postmaster) == Some('T')).then_some(()))
+        })?;
         let children = children_of(postmaster);
         signal("KILL", postmaster)?;
         try_wait_for(PATIENCE, "the killed server's processes are gone", || {
@@ -261,9 +267,13 @@ fn children_of(parent: u32) -> Vec<u32> {
 }
 
 fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
-    !state.is_empty() && !state.starts_with('Z')
+    state_of(pid).is_some_and(|state| state != 'Z')
+}
+
+/// A process's state, such as `T` for stopped (proc(5)); None: there is no such process.
+fn state_of(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 /// Sends a signal, such as `KILL` or `STOP`, to a process.
