@@ -150,6 +150,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills one of the server's processes, not the postmaster, with SIGKILL. True: it was killed, and the
+    /// server ends all others and starts anew; false: it had ended by itself just before.
+    ///
+    /// The signal alone does not tell: a process that has ended takes it too until the postmaster has
+    /// looked after it.
+    pub fn kill(&self, pid: i32) -> Result<bool> {
+        let pid = pid.unsigned_abs();
+        if signal("KILL", pid).is_err() {
+            return Ok(false);
+        }
+        try_wait_for(PATIENCE, "the postmaster has seen the end of the process", || {
+            Ok((!Path::new("/proc").join(pid.to_string()).exists()).then_some(()))
+        })?;
+        // It says in the log how the process ended before it takes the next connection, well or not.
+        let _ = self.connect("postgres");
+        Ok(self.log_contains(&format!("(PID {pid}) was terminated by signal 9")))
+    }
+
     /// Makes a standby a primary and waits until it is one.
     pub fn promote(&self) -> Result<()> {
         self.pg_ctl(&["promote", "--wait", "--timeout", "60"], None)

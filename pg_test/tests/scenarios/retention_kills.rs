@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pg_test::cluster::{Ask, signal, try_wait_for, wait_until};
+use pg_test::cluster::{Ask, wait_until};
 use pg_test::fixtures;
 use postgres::Client;
 
 use crate::rough_kills::{rounds, up_to};
-use crate::unattended_crashes::reconnect;
+use crate::unattended_crashes::reconnect_after_crash;
 use crate::unattended_support::SOON;
 
 /// Hourly events of the last days, three rows a period, and a slow function that archives them.
@@ -83,16 +83,11 @@ fn kill_9_between_any_two_phases_loses_no_row_and_archives_none_twice() {
         });
         std::thread::sleep(up_to(Duration::from_millis(300))); // the random moment
         let what = format!("round {round}");
+        // It may have ended by itself just before.
         let pids = cluster.pids("pg_steward executor").unwrap();
-        if pids.contains(&executor) && signal("KILL", executor.unsigned_abs()).is_ok() {
-            // It may have ended by itself just before.
-            let broken = try_wait_for(Duration::from_secs(2), "the server has noticed", || {
-                Ok(client.batch_execute("SELECT 1").err())
-            });
-            if broken.is_ok() {
-                client = reconnect(&cluster, &name);
-                hit += 1;
-            }
+        if pids.contains(&executor) && cluster.kill(executor).unwrap() {
+            client = reconnect_after_crash(&cluster, &name, &mut client);
+            hit += 1;
         }
         assert_no_orphan(&mut client, &what);
         // Not the view alone: it reads what is attached now, and what has left as of its snapshot.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pg_test::cluster::{Ask, Cluster, signal, try_wait_for, wait_until};
+use pg_test::cluster::{Ask, Cluster, try_wait_for, wait_until};
 use pg_test::fixtures;
 use postgres::Client;
 
@@ -55,7 +55,7 @@ impl Drop for Load {
 }
 
 /// Kills one of our processes as soon as one is seen; executors live for milliseconds only.
-fn kill_worker(client: &mut Client, kind: &str) {
+fn kill_worker(cluster: &Cluster, client: &mut Client, kind: &str) {
     try_wait_for(SOON, &format!("a {kind} was there to be killed"), || {
         let look = Instant::now();
         while look.elapsed() < Duration::from_secs(1) {
@@ -64,8 +64,8 @@ fn kill_worker(client: &mut Client, kind: &str) {
                 &[&kind],
             )?;
             if let Some(row) = found {
-                let pid = row.get::<_, i32>(0).unsigned_abs();
-                return Ok(signal("KILL", pid).ok());
+                // Not there any more: there will be another one.
+                return Ok(cluster.kill(row.get(0))?.then_some(()));
             }
         }
         Ok(None)
@@ -152,7 +152,7 @@ fn kill_9_of_any_process_at_random_moments_under_load_leaves_nothing_half_done()
             cluster.start().unwrap();
             client = reconnect(&cluster, &database);
         } else {
-            kill_worker(&mut client, &format!("pg_steward {victim}"));
+            kill_worker(&cluster, &mut client, &format!("pg_steward {victim}"));
             client = reconnect_after_crash(&cluster, &database, &mut client);
         }
         drop(load);
