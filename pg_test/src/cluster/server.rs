@@ -19,6 +19,14 @@ use crate::setup::privilege::as_server_account;
 /// Longer than any start, stop or crash takes on a busy two-core machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// No test begins in so much of a day's end: longer than nearly all of them take.
+const DAY_BREAK: Duration = Duration::from_secs(45);
+
+/// Seconds until midnight in UTC, the time zone of all test servers.
+const LEFT_OF_THE_DAY: &str =
+    "SELECT extract(epoch FROM date_trunc('day', clock_timestamp(), 'UTC')
+    + interval '24 hours' - clock_timestamp())::float8";
+
 /// The file beside the socket that says which postmaster it belongs to.
 const SOCKET_LOCK: &str = ".s.PGSQL.5432.lock";
 
@@ -211,9 +219,17 @@ impl Cluster {
     }
 
     /// Makes an empty database of a name no other test has, and returns the name.
+    ///
+    /// Not at the very end of a day, or month, or year, but in the next: of two questions about what is
+    /// due, a test that was begun then would ask one before midnight and one after.
     pub fn create_database(&self) -> Result<String> {
+        let mut client = self.connect("postgres")?;
+        try_wait_for(DAY_BREAK * 2, "the day has ended", || {
+            let left: f64 = client.query_one(LEFT_OF_THE_DAY, &[])?.try_get(0)?;
+            Ok((left > DAY_BREAK.as_secs_f64()).then_some(()))
+        })?;
         let name = format!("db_{}", self.databases.fetch_add(1, Ordering::Relaxed) + 1);
-        self.connect("postgres")?.batch_execute(&format!("CREATE DATABASE {name}"))?;
+        client.batch_execute(&format!("CREATE DATABASE {name}"))?;
         Ok(name)
     }
 
