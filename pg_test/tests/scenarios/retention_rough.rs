@@ -319,7 +319,8 @@ fn a_run_that_waits_in_a_detach_is_cut_off_at_max_runtime() {
                 AND duration < interval '5 seconds'",
         )
     });
-    assert_eq!(leaving(&mut client), ["detaching", "expired"]);
+    // On a busy machine the first one may be cut off before it comes to that.
+    wait_until(SOON, "one is on its way out", || leaving(&mut client) == ["detaching", "expired"]);
     client.run("SELECT steward.alter_job(job_id, max_runtime => '0') FROM steward.jobs");
     reader.run("COMMIT");
     wait_until(SOON, "the work is done", || leaving(&mut client).is_empty());
