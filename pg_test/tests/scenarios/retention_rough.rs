@@ -390,6 +390,9 @@ fn a_partition_that_cannot_leave_keeps_no_other_from_leaving() {
             && client
                 .value("SELECT to_regclass('keys_p10') IS NULL AND to_regclass('keys_p20') IS NULL")
     });
+    wait_until(SOON, "their run is logged", || {
+        client.value("SELECT count(*) > 0 FROM steward.job_runs WHERE status = 'failed'")
+    });
     let failed: String =
         client.value("SELECT DISTINCT sqlstate FROM steward.job_runs WHERE status = 'failed'");
     assert_eq!(failed, "2BP01");
