@@ -56,8 +56,12 @@ fn a_cancel_and_a_terminate_end_a_long_step_within_two_seconds() {
                     .value("SELECT last_status = 'succeeded' AND NOT running FROM steward.jobs")
         });
     }
+    // A set that keeps its scheduler there: without one it leaves before anybody has seen it.
+    client.run(
+        "CREATE TABLE clicks (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('clicks', '5 seconds')",
+    );
     for who in ["pg_steward scheduler", "pg_steward launcher"] {
-        make_due(&mut client);
         let mut pid = 0;
         wait_until(SOON, &format!("there is a {who}"), || {
             pid = cluster.pids(who).unwrap().first().copied().unwrap_or(0);
