@@ -124,16 +124,25 @@ fn the_extension_is_dropped_under_a_running_job() {
 
 #[test]
 fn used_up_workers_are_said_once_and_waited_for() {
-    // The server's logical replication launcher, ours, one scheduler, one executor.
-    let cluster = fixtures::cluster().conf("max_worker_processes = 4").start().unwrap();
+    // The server's logical replication launcher, ours, one scheduler, one executor. In the database that
+    // comes with the server nobody looks whether it has the extension: that takes a scheduler, too.
+    let conf = "max_worker_processes = 4\npg_steward.excluded_databases = 'postgres'";
+    let cluster = fixtures::cluster().conf(conf).start().unwrap();
     let database = cluster.create_database_with_extension().unwrap();
     let mut client = cluster.connect(&database).unwrap();
     set_with_brake(&mut client);
     let said = "no free background worker";
+    let wait_until_idle = || {
+        wait_until(SOON, "all are idle", || {
+            cluster.pids("pg_steward scheduler").unwrap().is_empty()
+                && cluster.pids("pg_steward executor").unwrap().is_empty()
+        });
+    };
+    wait_until_idle();
     let other = cluster.create_database_with_extension().unwrap();
     let mut elsewhere = cluster.connect(&other).unwrap();
     settled_set(&mut elsewhere);
-    wait_until(SOON, "all are idle", || cluster.pids("pg_steward scheduler").unwrap().is_empty());
+    wait_until_idle();
     assert!(!cluster.log_contains(said), "{}", cluster.log_tail(20));
 
     stuck_executor(&cluster, &mut client);
