@@ -2,7 +2,6 @@
 //! that cannot be renamed, dumps that nobody notices.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use pg_test::cluster::{Ask, Cluster, wait_until};
 use pg_test::fixtures;
@@ -11,9 +10,6 @@ use crate::unattended_crashes::reconnect_after_crash;
 use crate::unattended_support::{
     SOON, drop_newest, exists, make_due, settled_set, stuck_executor, unattended_runs,
 };
-
-/// The server gives up on the others after 5 s.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A ten-second set, so that the scheduler stays.
 fn busy_set(client: &mut postgres::Client) {
@@ -37,9 +33,8 @@ fn a_database_is_renamed_and_copied_while_a_scheduler_stays_in_it() {
         wait_until(SOON, "a scheduler is there", || {
             !cluster.pids("pg_steward scheduler").unwrap().is_empty()
         });
-        let started = Instant::now();
+        // It fails if the scheduler is still there after 5 s (procarray.c, CountOtherDBBackends).
         client.run(&command);
-        assert!(started.elapsed() < PATIENCE, "{command}: {:?}", started.elapsed());
     }
     for database in ["renamed", "copied"] {
         let mut client = cluster.connect(database).unwrap();

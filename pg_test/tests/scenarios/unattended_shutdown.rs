@@ -1,6 +1,7 @@
 //! Out of the way: shutdown, DROP DATABASE, DROP EXTENSION, a full house of workers.
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::Duration;
 
 use pg_test::cluster::{Ask, StopMode, wait_until};
 use pg_test::fixtures;
@@ -11,9 +12,6 @@ use crate::unattended_support::{
 
 /// What ends our processes is effective within this.
 const EFFECTIVE: Duration = Duration::from_secs(2);
-/// A scheduler looks once a second whether somebody wants its database; the server, every 100 ms
-/// whether it has left.
-const PROMPT: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_fast_shutdown_waits_for_nobody() {
@@ -23,11 +21,18 @@ fn a_fast_shutdown_waits_for_nobody() {
     set_with_brake(&mut client);
     stuck_executor(&cluster, &mut client);
     release_brake(&mut client);
-    let started = Instant::now();
+    let log = fs::read_to_string(cluster.log_file()).unwrap();
     cluster.stop(StopMode::Fast).unwrap();
-    assert!(started.elapsed() < EFFECTIVE, "{:?}", started.elapsed());
+    let log = fs::read_to_string(cluster.log_file()).unwrap().split_off(log.len());
     cluster.start().unwrap();
     let mut client = cluster.connect(&database).unwrap();
+    // Its last checkpoint, which is none of ours, comes when all processes have left.
+    let [requested, left] = ["received fast shutdown request", "shutting down"]
+        .map(|said| log.lines().find(|line| line.ends_with(said)).unwrap().split_at(27).0);
+    let lasted: f64 = client.value(&format!(
+        "SELECT extract(epoch FROM timestamptz '{left}' - timestamptz '{requested}')::float8"
+    ));
+    assert!(lasted < EFFECTIVE.as_secs_f64(), "{lasted} s");
     wait_until(SOON, "the run is closed and the work done", || {
         unattended_runs(&mut client, "crashed") == 1
             && unattended_runs(&mut client, "succeeded") == 2
@@ -89,9 +94,8 @@ fn a_database_is_dropped_under_a_scheduler_and_an_executor() {
                 "SELECT bool_and(backend_type LIKE 'pg_steward%') FROM pg_stat_activity WHERE datname = '{database}'"
             ))
         });
-        let started = Instant::now();
+        // It fails if one of ours is still there after 5 s (procarray.c, CountOtherDBBackends).
         client.run(&format!("DROP DATABASE {database} {force}"));
-        assert!(started.elapsed() < PROMPT, "{force}: {:?}", started.elapsed());
     }
     assert_eq!(cluster.pids("pg_steward launcher").unwrap().len(), 1);
     wait_until(SOON, "nobody works any more", || {
