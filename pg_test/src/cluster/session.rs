@@ -133,4 +133,26 @@ impl Session {
             self.is_blocked()
         });
     }
+
+    /// Sends statements again and again until they wait for a lock, for one that others hold or wait
+    /// for only now and then; panics if they never do, or fail. [`Session::finish`] has what the last
+    /// came to.
+    #[track_caller]
+    pub fn start_until_blocked(&mut self, sql: &str, deadline: Duration) {
+        let mut under_way = false;
+        wait_until(deadline, "the session waits for a lock", || {
+            if !under_way {
+                self.start(sql);
+                under_way = true;
+            }
+            if !self.is_done() {
+                return self.is_blocked();
+            }
+            if let Err(error) = self.finish(deadline) {
+                panic!("{}\nin: {sql}", describe(&error));
+            }
+            under_way = false;
+            false
+        });
+    }
 }

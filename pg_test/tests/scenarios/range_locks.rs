@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pg_test::cluster::{Ask, Session, sqlstate};
+use pg_test::cluster::{Ask, Session, sqlstate, wait_until};
 
 use crate::range_support::{Database, cluster};
 
@@ -16,13 +16,18 @@ impl Database {
     }
 
     /// Proves that a lock on `table` is held or waited for by that session.
+    #[track_caller]
     fn assert_locked(&mut self, session: &Session, table: &str, mode: &str, granted: bool) {
-        let found: bool = self.client.value(&format!(
+        let found = self.is_locked(session, table, mode, granted);
+        assert!(found, "{mode} on {table} is not there");
+    }
+
+    fn is_locked(&mut self, session: &Session, table: &str, mode: &str, granted: bool) -> bool {
+        self.client.value(&format!(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {} AND relation = '{table}'::regclass
                              AND mode = '{mode}' AND granted = {granted})",
             session.pid()
-        ));
-        assert!(found, "{mode} on {table} is not there");
+        ))
     }
 }
 
@@ -115,10 +120,11 @@ fn who_queues_behind_a_step_is_let_through_after_lock_timeout() {
     holder.run("BEGIN; SELECT * FROM t_default");
     caller.run("SET pg_steward.lock_timeout = '1s'");
     caller.start("CALL steward.maintain('t')");
-    caller.wait_until_blocked(SOON);
-    db.assert_locked(&caller, "t_default", "AccessExclusiveLock", false);
-    writer.start("INSERT INTO t VALUES (-2)");
-    writer.wait_until_blocked(SOON);
+    wait_until(SOON, "the step waits for the default partition", || {
+        db.is_locked(&caller, "t_default", "AccessExclusiveLock", false)
+    });
+    // An attempt may be over just before the writer comes.
+    writer.start_until_blocked("BEGIN; INSERT INTO t VALUES (-2); ROLLBACK", SOON);
     // The SELECT is still open; the writer gets through all the same.
     writer.finish(SOON).unwrap();
     db.assert_locked(&holder, "t_default", "AccessShareLock", true);
