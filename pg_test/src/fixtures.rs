@@ -57,10 +57,12 @@ pub fn cluster() -> crate::cluster::Builder {
 
 /// One primary for all tests of the process that only need a database of their own.
 ///
-/// Use [`Cluster::create_database_with_extension`] on it. It is stopped when the process ends.
+/// Use [`Cluster::create_database_with_extension`] on it. It is stopped when the process ends. There are
+/// places for all of them: a test whose job hangs does not keep another's from its turn.
 pub fn shared_cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| match cluster().start() {
+    let conf = "max_worker_processes = 96\npg_steward.max_concurrent_jobs = 48";
+    SHARED.get_or_init(|| match cluster().conf(conf).start() {
         Ok(cluster) => cluster,
         Err(error) => panic!("the shared cluster does not start: {error:#}"),
     })
