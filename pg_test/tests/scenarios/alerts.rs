@@ -228,6 +228,8 @@ fn a_function_whose_process_is_ended_has_failed() {
     }
     let message: String = client.value("SELECT message FROM steward.alerts");
     assert!(message.starts_with("the archive function gave no answer"), "{message}");
+    // The call that told of it sleeps by the old definition.
+    wait_until(SOON, "the function is at work", || client.value::<i32>(asleep) != 0);
     client.run(
         "CREATE OR REPLACE FUNCTION mine.archive(gone regclass) RETURNS boolean
          LANGUAGE sql AS 'SELECT true'",
