@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pg_test::cluster::{Ask, StopMode, sqlstate};
+use pg_test::cluster::{Ask, StopMode, sqlstate, wait_until};
 use pg_test::fixtures;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -41,11 +41,10 @@ fn a_promoted_standby_takes_writes() {
     primary.connect("postgres").unwrap().run("CREATE TABLE t AS SELECT 7 AS n");
     let standby = primary.standby().unwrap();
     primary.wait_for_replay(&standby).unwrap();
-    let name: String = primary
-        .connect("postgres")
-        .unwrap()
-        .value("SELECT application_name FROM pg_stat_replication");
-    assert_eq!(name, "standby");
+    let mut client = primary.connect("postgres").unwrap();
+    wait_until(SOON, "the base backup's connections are gone, and the standby's is there", || {
+        client.column::<String>("SELECT application_name FROM pg_stat_replication") == ["standby"]
+    });
     standby.connect("postgres").unwrap().refused("25006", "INSERT INTO t VALUES (8)");
     primary.stop(StopMode::Immediate).unwrap();
     standby.promote().unwrap();

@@ -44,10 +44,12 @@ fn a_standby_shows_everything_changes_nothing_and_works_once_promoted() {
         reader.column::<String>("SELECT sql FROM steward.plan()"),
         client.column::<String>("SELECT sql FROM steward.plan()")
     );
-    let status: String = reader.value(
-        "SELECT format('%s %s %s', preloaded, launcher_running, message) FROM steward.status",
-    );
-    assert!(status.starts_with("t t standby"), "{status}");
+    wait_until(SOON, "its launcher is there", || {
+        reader.value("SELECT launcher_running FROM steward.status")
+    });
+    let status: String =
+        reader.value("SELECT format('%s %s', preloaded, message) FROM steward.status");
+    assert!(status.starts_with("t standby"), "{status}");
     for call in [
         "SELECT steward.manage_range('bets')".to_owned(),
         "SELECT steward.alter_range('bets', premake => 4)".to_owned(),
