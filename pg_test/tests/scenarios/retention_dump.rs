@@ -145,7 +145,9 @@ fn all_policies_come_back_from_a_dump_and_work_goes_on() {
 
 fn goes_on(there: &mut Client, format: &str) {
     wait_until(SOON, &format!("{format}: the expired ones have left"), || {
-        there.value("SELECT count(*) = 0 FROM steward.partitions WHERE state = 'expired'")
+        there.value(
+            "SELECT count(*) = 0 FROM steward.partitions WHERE state IN ('expired', 'detaching')",
+        )
     });
     let waiting = "SELECT count(*) FROM steward.partitions
                     WHERE state = 'detached' AND parent = 'web.bets'::regclass";
