@@ -61,6 +61,8 @@ fn standby_with_long_query(feedback: &str, delay: &str) {
             )
         });
     }
+    // The query is to be there until the primary is done, however long that takes.
+    looker.run("SELECT pg_wal_replay_pause()");
     client.run("SELECT steward.set_retention('bets', '2 days')");
     // The primary is not held: neither by the query nor by what the standby tells of it.
     wait_until(SOON, "what is old is gone on the primary", || states(&mut client).len() == 4);
@@ -68,6 +70,7 @@ fn standby_with_long_query(feedback: &str, delay: &str) {
     let statuses: Vec<String> =
         client.column("SELECT DISTINCT status FROM steward.job_runs WHERE status <> 'running'");
     assert_eq!(statuses, ["succeeded"]);
+    looker.run("SELECT pg_wal_replay_resume()");
     // ACCESS EXCLUSIVE is replayed there, whatever the feedback: after the delay the query loses.
     let error = reader.finish(SOON).unwrap_err();
     assert_eq!(sqlstate(&error), "40001", "{error:?}");
