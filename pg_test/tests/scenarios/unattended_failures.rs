@@ -55,9 +55,10 @@ fn a_failing_job_is_recorded_backs_off_recovers_by_itself_and_stops_no_other() {
         client.value::<i64>("SELECT count(*) FROM steward.jobs WHERE consecutive_failures = 0"),
         2
     );
-    // Each wait is longer than the one before: 2 s and up to a quarter less, doubling.
+    // Each wait is longer than the one before: 2 s and up to a quarter less, doubling. It is counted from
+    // before the end of a run is written down, which can take a while.
     let waits: Vec<f64> = client.column(&format!(
-        "SELECT extract(epoch FROM started_at - lag(finished_at) OVER (ORDER BY run_id))::float8
+        "SELECT extract(epoch FROM started_at - lag(started_at) OVER (ORDER BY run_id))::float8
            {failures} ORDER BY run_id OFFSET 1"
     ));
     for (n, wait) in waits.iter().enumerate().take(2) {
