@@ -117,6 +117,10 @@ impl Launcher {
                     *deaths = 0;
                     return;
                 }
+                // It found another one there, which an earlier launcher had started.
+                if signals::is_alive(slot.scheduler_pid) {
+                    return;
+                }
                 // Killed, or it could not connect: again after a pause that doubles, to a minute.
                 slot.scheduler_pid = 0;
                 slot.executors = 0;

@@ -207,9 +207,10 @@ impl Scheduler {
         }
         let registered = shared_memory::update(self.oid, |slot| {
             slot.scheduler_pid = mine;
-            // What an earlier one has left, that ended without a word together with its launcher.
+            // What an earlier one has left, that ended together with its launcher or after it.
             slot.executors = 0;
             slot.waiting_since = 0;
+            slot.left_well = false;
         });
         registered.is_some()
     }

@@ -146,3 +146,51 @@ fn a_crash_of_the_server_in_a_step_leaves_nothing_half_done() {
     assert_eq!(client.value::<i64>("SELECT partitions FROM steward.partition_sets"), 4);
     assert_no_orphan(&mut client);
 }
+
+#[test]
+fn of_two_schedulers_that_two_launchers_have_started_one_stays() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    // A set that keeps its scheduler there.
+    client.run(
+        "CREATE TABLE clicks (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('clicks', '1 second', premake => 30)",
+    );
+    let switch = |on: &str| {
+        cluster.add_conf(&format!("pg_steward.enabled = {on}")).unwrap();
+        cluster.reload().unwrap();
+    };
+    let mut admin = cluster.connect("postgres").unwrap();
+    let starting = format!(
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.objid
+          WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
+            AND d.datname = '{database}' AND NOT l.granted"
+    );
+    let mut watcher = cluster.connect("postgres").unwrap();
+    for round in 0..3 {
+        switch("off");
+        wait_until(SOON, "the scheduler has left", || {
+            cluster.pids("pg_steward scheduler").unwrap().is_empty()
+                && cluster.pids("pg_steward executor").unwrap().is_empty()
+        });
+        drop(client);
+        // Whoever connects to it now waits for the end of this transaction.
+        admin.run(&format!("BEGIN; ALTER DATABASE {database} RENAME TO another"));
+        switch("on");
+        wait_until(SOON, "a scheduler is starting", || watcher.value::<i64>(&starting) == 1);
+        signal("-TERM", cluster.pids("pg_steward launcher").unwrap()[0]);
+        wait_until(SOON, "another launcher has started one, too", || {
+            watcher.value::<i64>(&starting) == 2
+        });
+        admin.run("ROLLBACK");
+        client = reconnect(&cluster, &database);
+        let runs = "SELECT count(*) FROM steward.job_runs WHERE status = 'succeeded'";
+        let before: i64 = client.value(runs);
+        wait_until(SOON, "work goes on for some seconds", || {
+            client.value::<i64>(runs) > before + 3
+        });
+        let schedulers = cluster.pids("pg_steward scheduler").unwrap();
+        assert_eq!(schedulers.len(), 1, "round {round}: {schedulers:?}");
+    }
+}
