@@ -3,7 +3,7 @@
 use pg_test::cluster::{Ask, wait_until};
 use pg_test::fixtures;
 
-use crate::unattended_support::{SOON, unattended_runs};
+use crate::unattended_support::{SOON, make_due, signal, unattended_runs};
 
 #[test]
 fn a_clock_five_months_ahead_gets_the_current_partition_first_then_the_missed_ones() {
@@ -75,4 +75,57 @@ fn a_clock_that_was_ahead_and_is_set_back_leaves_no_set_alone_for_years() {
             )
         });
     }
+}
+
+#[test]
+fn a_clock_that_was_ahead_while_the_launcher_slept_leaves_no_set_alone_for_years() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    client.run(
+        "CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
+         SELECT steward.manage_hash('orders', 2)",
+    );
+    wait_until(SOON, "the first unattended run", || unattended_runs(&mut client, "succeeded") == 1);
+    let configure = |line: &str| {
+        cluster.add_conf(line).unwrap();
+        cluster.reload().unwrap();
+    };
+    configure("pg_steward.enabled = off");
+    wait_until(SOON, "the scheduler has left", || {
+        cluster.pids("pg_steward scheduler").unwrap().is_empty()
+    });
+    make_due(&mut client);
+    drop(client);
+    // Who connects to the database now waits for the end of this transaction.
+    let mut admin = cluster.connect("postgres").unwrap();
+    admin.run(&format!("BEGIN; ALTER DATABASE {database} RENAME TO another"));
+    configure("pg_steward.enabled = on");
+    let launcher = cluster.pids("pg_steward launcher").unwrap()[0];
+    let mut watcher = cluster.connect("postgres").unwrap();
+    wait_until(SOON, "the launcher has started a scheduler, and sleeps", || {
+        watcher.value(&format!(
+            "SELECT count(*) = 1 FROM pg_locks l, pg_stat_activity a
+              WHERE l.classid = 'pg_database'::regclass AND NOT l.granted
+                AND a.pid = {launcher} AND a.wait_event = 'Extension'"
+        ))
+    });
+    signal("-STOP", launcher);
+    configure("pg_steward.test_clock_offset = '300d'");
+    admin.run("ROLLBACK");
+    let mut client = cluster.connect(&database).unwrap();
+    wait_until(SOON, "the set is looked at by the wrong clock, and the scheduler has left", || {
+        client.value(
+            "SELECT next_run_at > now() + interval '200 days' AND NOT running FROM steward.jobs",
+        ) && cluster.pids("pg_steward scheduler").unwrap().is_empty()
+    });
+    configure("pg_steward.test_clock_offset = 0");
+    signal("-CONT", launcher);
+    client.run("DROP TABLE orders_p1");
+    wait_until(SOON, "it is looked at by the right clock", || {
+        client.value(
+            "SELECT s.holes = '{}' AND j.next_run_at < now() + interval '2 minutes'
+               FROM steward.partition_sets s, steward.jobs j",
+        )
+    });
 }
