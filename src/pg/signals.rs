@@ -28,6 +28,9 @@ pub(crate) fn install() {
         version::handle_signal(SIGHUP, SignalHandlerForConfigReload);
         version::handle_signal(SIGTERM, die);
         pg_sys::BackgroundWorkerUnblockSignals();
+        // The postmaster has us ignore SIGHUP until here (bgworker.c, BackgroundWorkerMain), and what it
+        // had read when it made us may be old by now.
+        pg_sys::ConfigReloadPending = 1;
     }
 }
 
