@@ -201,18 +201,20 @@ impl Scheduler {
     /// another one, which is still there.
     fn take_slot(&self) -> bool {
         let mine = signals::my_pid();
-        let other = shared_memory::slot(self.oid).map_or(0, |slot| slot.scheduler_pid);
-        if other != mine && signals::is_alive(other) {
-            return false;
-        }
+        // The look and the note are one: two that start at the same time must not both find nobody.
         let registered = shared_memory::update(self.oid, |slot| {
+            let other = slot.scheduler_pid;
+            if other != mine && signals::is_alive(other) {
+                return false;
+            }
             slot.scheduler_pid = mine;
             // What an earlier one has left, that ended together with its launcher or after it.
             slot.executors = 0;
             slot.waiting_since = 0;
             slot.left_well = false;
+            true
         });
-        registered.is_some()
+        registered == Some(true)
     }
 
     fn requests(&self) -> u32 {
