@@ -80,7 +80,8 @@ fn a_lock_not_had_in_time_is_55p03_and_leaves_nothing() {
         let mut holder = cluster.session(&database).unwrap();
         holder.run(&format!("BEGIN; LOCK TABLE bets IN {mode} MODE"));
         let mut caller = cluster.session(&database).unwrap();
-        caller.run("SET pg_steward.lock_timeout = '1s'; SET statement_timeout = '15s'");
+        // Long enough to be seen to wait, on a machine that is slow to look.
+        caller.run("SET pg_steward.lock_timeout = '3s'; SET statement_timeout = '15s'");
         let started = Instant::now();
         caller.start("SELECT steward.manage_range('bets', '1 day')");
         caller.wait_until_blocked(SOON);
