@@ -28,11 +28,20 @@ fn open(client: &mut Client) -> Vec<String> {
     )
 }
 
-/// What listeners have been told, oldest first.
+/// What listeners have been told, oldest first. They are told in the order of commits: all of it, when
+/// the mark is there.
 fn told(client: &mut Client) -> Vec<String> {
-    client.run("SELECT");
-    let notices: Vec<_> = client.notifications().iter().collect().unwrap();
-    notices.into_iter().map(|notice| notice.payload().to_owned()).collect()
+    client.run("NOTIFY steward_alerts, 'mark'");
+    let mut told = Vec::new();
+    let mut notifications = client.notifications();
+    let mut notices = notifications.timeout_iter(SOON);
+    while let Some(notice) = notices.next().unwrap() {
+        if notice.payload() == "mark" {
+            return told;
+        }
+        told.push(notice.payload().to_owned());
+    }
+    panic!("the mark did not come; before it came {told:?}");
 }
 
 fn table(client: &mut Client) -> String {
