@@ -128,6 +128,23 @@ fn foreign_keys_out_of_the_set_are_kept_and_those_into_it_refuse_the_call() {
 }
 
 #[test]
+fn keys_that_are_checked_at_the_commit_are_checked_before_it() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE customer (id int PRIMARY KEY); INSERT INTO customer VALUES (1), (2);
+         CREATE TABLE t (id bigint PRIMARY KEY,
+                         customer int REFERENCES customer DEFERRABLE INITIALLY DEFERRED) PARTITION BY RANGE (id);
+         SELECT steward.manage_range('t', '100', premake => 1, default_partition => true);
+         INSERT INTO t VALUES (350, 1), (450, 2);
+         CREATE PUBLICATION p FOR TABLE t",
+    );
+    db.drain("t");
+    assert_eq!(db.rows("t"), ["t_p300 1", "t_p400 1"]);
+    db.client.refused("23503", "INSERT INTO t VALUES (351, 9)");
+    db.client.run("BEGIN; INSERT INTO t VALUES (351, 9); UPDATE t SET customer = 1; COMMIT");
+}
+
+#[test]
 fn rows_that_row_security_hides_stay_and_are_told() {
     let mut db = Database::new();
     let owner = db.own("owner");

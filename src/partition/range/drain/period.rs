@@ -209,8 +209,12 @@ impl Moving {
     }
 
     /// Brings rows that were staged where they belong. By now the partition has its parent's triggers.
+    ///
+    /// Its foreign keys, too: those that are checked at the commit are checked at once, for the server lets
+    /// nothing be deferred that is done with somebody else's rights (trigger.c, AfterTriggerSaveEvent).
     fn unstage(&self, rows: u64) -> Result<()> {
         let Some((insert, drop)) = &self.unstage else { return Ok(()) };
+        query::run("SET CONSTRAINTS ALL IMMEDIATE")?;
         let brought =
             without_triggers(&self.partition, || number(query::change(insert.clone(), &[])?))?;
         self.all(rows, brought)?;
