@@ -85,7 +85,14 @@ LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'log_at_commit_wrapper';
 REVOKE ALL ON FUNCTION steward.log_at_commit(text) FROM PUBLIC;
 COMMENT ON FUNCTION steward.log_at_commit IS
-'Writes a line to the server log when the current transaction has committed; none if it, or the subtransaction this is called in, is rolled back. For the extension''s own triggers.';
+'Writes a line to the server log when the current transaction has committed; none if it, or the subtransaction this is called in, is rolled back, or if it is prepared. For the extension''s own triggers.';
+
+CREATE FUNCTION steward.notify_at_commit(channel text, payload text) RETURNS void
+LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'notify_at_commit_wrapper';
+REVOKE ALL ON FUNCTION steward.notify_at_commit(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION steward.notify_at_commit IS
+'NOTIFY, when the current transaction has committed, and nothing if it, or the subtransaction this is called in, is rolled back; unlike that of pg_notify() the transaction can be prepared, and then nobody is told. For the extension''s own triggers.';
 
 CREATE FUNCTION steward.tell_alert(alert steward.alert) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -97,7 +104,7 @@ BEGIN
                                          alert.severity, alert.message));
     -- A payload has to be shorter than 8000 bytes, and JSON may write six for one (async.c).
     alert.message := left(alert.message, 800);
-    PERFORM pg_notify('steward_alerts',
+    PERFORM steward.notify_at_commit('steward_alerts',
                       (to_jsonb(alert) - ARRAY['relation', 'owner']
                        || jsonb_build_object('database', current_database()))::text);
 END

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::catalog;
 use crate::error::Error;
-use crate::pg::{after_commit, extension, identity, workers};
+use crate::pg::{at_commit, extension, identity, workers};
 
 #[pg_extern(sql = false)]
 fn acknowledge_alert(alert_id: i64) -> std::result::Result<(), ErrorReport> {
@@ -25,8 +25,15 @@ fn acknowledge_alert(alert_id: i64) -> std::result::Result<(), ErrorReport> {
     Ok(identity::as_steward(|| catalog::acknowledge(alert_id, caller))?)
 }
 
-/// A line in the server log once the transaction has committed.
+/// A line in the server log once the transaction has committed. Bytes: in whatever encoding this
+/// database has.
 #[pg_extern(sql = false)]
-fn log_at_commit(message: &str) {
-    after_commit::log(message);
+fn log_at_commit(message: &[u8]) {
+    at_commit::log(message);
+}
+
+/// The same for whoever listens on a channel.
+#[pg_extern(sql = false)]
+fn notify_at_commit(channel: &[u8], payload: &[u8]) {
+    at_commit::notify(channel, payload);
 }

@@ -1,6 +1,6 @@
 //! The ground floor: the only room that says `unsafe`, pg_sys or SPI.
 
-pub(crate) mod after_commit;
+pub(crate) mod at_commit;
 pub(crate) mod bounds;
 pub(crate) mod clock;
 pub(crate) mod databases;

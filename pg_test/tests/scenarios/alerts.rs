@@ -10,7 +10,7 @@ use crate::retention_archive::{RETAIN, archive_function, attended, owned_set};
 use crate::unattended_support::SOON;
 
 /// A set of which one table has left and cannot be archived; its alert is open.
-fn failing() -> (Database, String) {
+pub(crate) fn failing() -> (Database, String) {
     let (mut database, owner) = attended("BEGIN RETURN false; END");
     database.client.run(
         "SELECT steward.set_retention('mine.bets', '3 days',
@@ -22,7 +22,7 @@ fn failing() -> (Database, String) {
 }
 
 /// `check severity state value` of the open alerts.
-fn open(client: &mut Client) -> Vec<String> {
+pub(crate) fn open(client: &mut Client) -> Vec<String> {
     client.column(
         "SELECT concat_ws(' ', check_name, severity, state, value) FROM steward.alerts ORDER BY object",
     )
@@ -30,7 +30,7 @@ fn open(client: &mut Client) -> Vec<String> {
 
 /// What listeners have been told, oldest first. They are told in the order of commits: all of it, when
 /// the mark is there.
-fn told(client: &mut Client) -> Vec<String> {
+pub(crate) fn told(client: &mut Client) -> Vec<String> {
     client.run("NOTIFY steward_alerts, 'mark'");
     let mut told = Vec::new();
     let mut notifications = client.notifications();
@@ -44,7 +44,7 @@ fn told(client: &mut Client) -> Vec<String> {
     panic!("the mark did not come; before it came {told:?}");
 }
 
-fn table(client: &mut Client) -> String {
+pub(crate) fn table(client: &mut Client) -> String {
     client.value("SELECT partition::text FROM steward.partitions WHERE state = 'detached' LIMIT 1")
 }
 

@@ -4,6 +4,7 @@
 //! proves that the lock is held; no test returns early and passes.
 
 mod alerts;
+mod alerts_rough;
 mod archive_functions;
 mod drain_default;
 mod drain_default_locks;

@@ -1,0 +1,66 @@
+//! Alerts where somebody else does something odd: prepared transactions, other encodings, tables that
+//! go or come back without a word, other owners.
+
+use pg_test::cluster::Ask;
+use pg_test::fixtures;
+use postgres::Client;
+
+use crate::alerts::{failing, open, table, told};
+use crate::range_support::cluster;
+
+#[test]
+fn a_prepared_transaction_may_drop_the_table() {
+    let cluster = fixtures::cluster()
+        .conf("pg_steward.enabled = off\nmax_prepared_transactions = 2")
+        .start()
+        .unwrap();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    client.run("SET client_min_messages = error; SET TimeZone = 'UTC'");
+    failing_here(&mut client, "BEGIN RETURN false; END");
+    let left = table(&mut client);
+    client.run(&format!("BEGIN; DROP TABLE {left}; PREPARE TRANSACTION 'gone'"));
+    assert_eq!(open(&mut client).len(), 1);
+    client.run("COMMIT PREPARED 'gone'");
+    assert_eq!(open(&mut client), Vec::<String>::new());
+}
+
+/// A set of which one table has left and cannot be archived.
+fn failing_here(client: &mut Client, body: &str) {
+    client.run(&format!(
+        "CREATE TABLE bets (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('bets', '1 day', premake => 1, time_zone => 'UTC',
+                                     start_at => (now() - interval '4 days')::text);
+         CREATE FUNCTION archive(gone regclass) RETURNS boolean LANGUAGE plpgsql AS $body$ {body} $body$;
+         SELECT steward.set_retention('bets', '3 days', archive_function => 'archive(regclass)')"
+    ));
+    client.refused("55000", "CALL steward.maintain('bets')");
+}
+
+#[test]
+fn an_alert_is_told_in_any_encoding() {
+    let cluster = cluster();
+    let name = "alerts_in_latin1";
+    cluster.connect("postgres").unwrap().run(&format!(
+        "CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    ));
+    let mut client = cluster.connect(name).unwrap();
+    client.run("SET client_min_messages = error; CREATE EXTENSION pg_steward");
+    let mut listener = cluster.connect(name).unwrap();
+    listener.run("LISTEN steward_alerts");
+    client.run(
+        "CREATE TABLE bets (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('bets', '1 day', premake => 1, time_zone => 'UTC',
+                                     start_at => (now() - interval '4 days')::text);
+         CREATE FUNCTION archive(gone regclass) RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'zu groß'; END $$;
+         SELECT steward.set_retention('bets', '3 days', archive_function => 'archive(regclass)')",
+    );
+    client.refused("P0001", "CALL steward.maintain('bets')");
+    assert_eq!(open(&mut client), ["archive warning firing 1"]);
+    assert_eq!(told(&mut listener).len(), 1);
+    let left = table(&mut client);
+    client.run(&format!("ALTER TABLE {left} RENAME TO \"weiß\"; DROP TABLE \"weiß\""));
+    assert_eq!(open(&mut client), Vec::<String>::new());
+    assert_eq!(told(&mut listener).len(), 1);
+}
