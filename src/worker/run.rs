@@ -15,7 +15,7 @@ use crate::pg::deadline::Deadline;
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::Transactions;
 use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
-use crate::settings;
+use crate::{retention, settings};
 
 /// Partition names that `job_runs.detail` lists at most.
 const LISTED: usize = 100;
@@ -36,6 +36,7 @@ pub(super) fn run(
     let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
     let prepared = transactions.own_without_waiting(|| {
+        forget_what_is_back(job)?;
         let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
             maintenance::prepare(job.target, now, retry_at)
         })?;
@@ -65,6 +66,20 @@ pub(super) fn run(
     match outcome {
         Ok((_, outcome)) => outcome.result(),
         Err(error) => Err(error),
+    }
+}
+
+/// What retention has noted of tables that are partitions again, or gone; unless somebody holds that
+/// locked, whom nothing else waits for.
+fn forget_what_is_back(job: &Job) -> Result<()> {
+    let forgotten = subtransaction::run(|| {
+        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+            retention::withdraw(job.target)
+        })
+    });
+    match forgotten {
+        Err(error) if error.is_lock_trouble() => Ok(()),
+        outcome => outcome,
     }
 }
 
