@@ -25,7 +25,7 @@ COMMENT ON COLUMN steward.alert.alert_id IS 'Its number, for acknowledge_alert()
 COMMENT ON COLUMN steward.alert.check_name IS 'What was looked at, as in steward.alerts.';
 COMMENT ON COLUMN steward.alert.object IS 'What it is about.';
 COMMENT ON COLUMN steward.alert.relation IS 'The table it is about, whatever it is called.';
-COMMENT ON COLUMN steward.alert.owner IS 'Owner of the table, who may see and acknowledge it, also when the table is gone.';
+COMMENT ON COLUMN steward.alert.owner IS 'Owner of the table as of the last look, whose the alert is when the table is gone; before that it is its owner''s of today.';
 COMMENT ON COLUMN steward.alert.severity IS 'warning or critical.';
 COMMENT ON COLUMN steward.alert.state IS 'As in steward.alerts.';
 COMMENT ON COLUMN steward.alert.value IS 'As in steward.alerts.';
@@ -40,8 +40,9 @@ CREATE VIEW steward.alert_history WITH (security_barrier) AS
 SELECT a.alert_id, a.check_name, a.object, a.severity, a.state, a.value, a.message, a.pending_since,
        a.fired_at, a.resolved_at, a.acknowledged_at, a.acknowledged_by
   FROM steward.alert a
+  LEFT JOIN pg_catalog.pg_class c ON c.oid = a.relation
  WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
-    OR pg_catalog.pg_has_role(a.owner, 'USAGE');
+    OR pg_catalog.pg_has_role(coalesce(c.relowner, a.owner), 'USAGE');
 COMMENT ON VIEW steward.alert_history IS 'All alerts, open and resolved; resolved ones are kept for pg_steward.history_retention. Owners see those about their own objects; pg_monitor sees all.';
 
 CREATE VIEW steward.alerts WITH (security_barrier) AS

@@ -14,8 +14,10 @@ pub(super) struct Alert {
 /// Errors: there is none of that number (42704).
 pub(super) fn find(alert_id: i64) -> Result<Alert> {
     query::optional(
-        "SELECT a.owner::pg_catalog.oid, a.object, a.resolved_at::pg_catalog.text
-           FROM steward.alert a WHERE a.alert_id = $1",
+        "SELECT coalesce(c.relowner, a.owner::pg_catalog.oid), a.object,
+                a.resolved_at::pg_catalog.text
+           FROM steward.alert a LEFT JOIN pg_catalog.pg_class c ON c.oid = a.relation
+          WHERE a.alert_id = $1",
         &[alert_id.into()],
         |row| {
             Ok(Alert {

@@ -99,3 +99,20 @@ fn a_table_that_is_a_partition_again_has_no_alert_from_before() {
     let waiting = "SELECT failing_archives FROM steward.status";
     assert_eq!(database.client.value::<i64>(waiting), 0);
 }
+
+#[test]
+fn an_alert_goes_with_its_table_to_a_new_owner() {
+    let (mut database, owner) = failing();
+    let heir = database.own("heir");
+    database.client.run(&format!("CREATE ROLE {heir} LOGIN; ALTER ROLE {owner} LOGIN"));
+    let left = table(&mut database.client);
+    database.client.run(&format!("ALTER TABLE {left} OWNER TO {heir}"));
+    let count = "SELECT count(*) FROM steward.alerts";
+    assert_eq!(database.connect_as(&owner).value::<i64>(count), 0);
+    let mut new_owner = database.connect_as(&heir);
+    assert_eq!(new_owner.value::<i64>(count), 1);
+    let id: i64 = new_owner.value("SELECT alert_id FROM steward.alerts");
+    let acknowledge = format!("SELECT steward.acknowledge_alert({id})");
+    database.connect_as(&owner).refused("42501", &acknowledge);
+    new_owner.run(&acknowledge);
+}
