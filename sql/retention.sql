@@ -59,6 +59,22 @@ CREATE TRIGGER archive_answered AFTER UPDATE ON steward.retired_partition
 CREATE TRIGGER archive_forgotten AFTER DELETE ON steward.retired_partition
     FOR EACH ROW WHEN (OLD.attempts > 0) EXECUTE FUNCTION steward.archive_answered();
 
+CREATE FUNCTION steward.refuse_write() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- A foreign key's action (ON DELETE SET NULL) follows what it points to, and is lost with the row anyway.
+    IF TG_OP = 'UPDATE' AND pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION '% is archived and about to be dropped', TG_RELID::regclass
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = format('What is written into it now would be lost. To keep it, call steward.clear_retention(), then DROP TRIGGER %I ON %s;',
+                            TG_NAME, coalesce(pg_partition_root(TG_RELID), TG_RELID::regclass));
+END
+$$;
+COMMENT ON FUNCTION steward.refuse_write IS 'Of the trigger pg_steward_archived, which a table gets when its archive function has said true: from then to its drop nothing is inserted or updated.';
+
 CREATE FUNCTION steward.retention_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

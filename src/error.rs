@@ -206,6 +206,11 @@ impl Error {
         self.code() == Code::ERRCODE_QUERY_CANCELED
     }
 
+    /// Something in this session uses the table still: a cursor.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.code() == Code::ERRCODE_OBJECT_IN_USE
+    }
+
     /// Whether trying again soon may help: a lock not had in time, or a deadlock broken.
     pub(crate) fn is_lock_trouble(&self) -> bool {
         matches!(

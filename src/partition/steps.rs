@@ -63,13 +63,15 @@ pub(crate) struct Step {
     pub(crate) copies: Option<i64>,
     /// What runs before that in the same transaction, with the rights of others: whose, and what.
     pub(crate) as_others: Vec<(Oid, String)>,
+    /// What runs after it in the same transaction, where an archive function has said true.
+    pub(crate) then: String,
 }
 
 impl Step {
     /// All that runs, whoever's rights it runs with.
     pub(crate) fn whole_sql(&self) -> String {
         let others = self.as_others.iter().map(|(_, sql)| sql.as_str());
-        let own = Some(self.sql.as_str()).filter(|sql| !sql.is_empty());
+        let own = [self.sql.as_str(), self.then.as_str()].into_iter().filter(|sql| !sql.is_empty());
         others.chain(own).collect::<Vec<_>>().join("\n")
     }
 
@@ -89,6 +91,7 @@ impl Step {
             leaving: false,
             copies: None,
             as_others: Vec::new(),
+            then: String::new(),
         }
     }
 }

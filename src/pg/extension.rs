@@ -73,3 +73,37 @@ pub(crate) fn hold() -> Result<()> {
         seen = now;
     }
 }
+
+/// Lets a trigger on somebody's table go with the extension, which it would otherwise keep from being
+/// dropped. ALTER TRIGGER … DEPENDS ON EXTENSION would lock the extension with ACCESS EXCLUSIVE, and wait
+/// for everybody who uses it (alter.c, ExecAlterObjectDependsStmt).
+pub(crate) fn take_along(table: pg_sys::Oid, trigger: &CStr) -> Result<()> {
+    let extension = find()?;
+    // SAFETY: the name lives through the call; the addresses are those of a trigger that is there, or
+    // the server raises, and of the extension.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        let address = |class, object| pg_sys::ObjectAddress {
+            classId: class,
+            objectId: object,
+            objectSubId: 0,
+        };
+        let trigger = pg_sys::get_trigger_oid(table, trigger.as_ptr(), false);
+        let (trigger, extension) = (
+            address(pg_sys::TriggerRelationId, trigger),
+            address(pg_sys::ExtensionRelationId, extension.oid),
+        );
+        const GOES_ALONG: pg_sys::DependencyType::Type =
+            pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION;
+        // Once is enough: it may have been there from an earlier archive of the table.
+        pg_sys::deleteDependencyRecordsForSpecific(
+            trigger.classId,
+            trigger.objectId,
+            GOES_ALONG as std::ffi::c_char,
+            extension.classId,
+            extension.objectId,
+        );
+        pg_sys::recordDependencyOn(&trigger, &extension, GOES_ALONG);
+    }
+    Ok(())
+}

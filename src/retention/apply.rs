@@ -6,7 +6,7 @@ use crate::jobs;
 use crate::partition::{self, Action, Fate, Step, Work};
 use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::{self, Commit, Transactions};
-use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings};
+use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings, subtransaction};
 use crate::settings;
 
 /// How much there is to copy: none yet, and of how many bytes; None: no step copies.
@@ -161,7 +161,8 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         // pg_advisory_unlock_all() gives back the run's lock too, but not this one, which is the
         // transaction's (lock.c, LockReleaseSession).
         identity::as_steward(|| jobs::keep_runs_away(work.parent))?;
-        let done = under_lock(subject, TableLock::ShareRowExclusive, || {
+        let tree = transaction::with_latest_snapshot(|| partition::tree(subject))?;
+        let done = under_locks(&tree, TableLock::ShareRowExclusive, || {
             if expect_name(step, subject)? {
                 return Err(Error::PartitionChanged { partition: step.partition.to_string() });
             }
@@ -179,6 +180,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
             return Err(Error::NotArchived { partition: step.partition.to_string(), answer });
         }
         extension::hold()?;
+        seal(subject)?;
         catalog::note_archived(subject)
     });
     match &outcome {
@@ -189,6 +191,27 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         Ok(()) => {}
     }
     outcome
+}
+
+/// From its archive's end to its drop a table stays as it is: what is written into it would be in
+/// neither. Whoever waits for the function to end would be the first to.
+///
+/// The function may have dropped the table, or attached it to another one.
+fn seal(subject: Oid) -> Result<()> {
+    match transaction::with_latest_snapshot(|| catalog::state(subject))? {
+        Some((name, false)) => {
+            identity::as_server(|| {
+                query::run(&steps::sealing(&name))?;
+                // A cursor that the function has left open on the table stands in the way of this.
+                match subtransaction::run(|| query::run(&steps::sealing_for_replicas(&name))) {
+                    Err(error) if error.is_in_use() => Ok(()),
+                    outcome => outcome,
+                }
+            })?;
+            extension::take_along(subject, steps::SEAL)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes down that the archive function has failed, and when it is asked again.
@@ -213,8 +236,16 @@ fn still_ours(work: &Work) -> Result<()> {
 }
 
 fn under_lock<T>(subject: Oid, lock: TableLock, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    under_locks(&[subject], lock, work)
+}
+
+fn under_locks<T>(
+    subjects: &[Oid],
+    lock: TableLock,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-        locks::hold_table(subject, lock);
+        subjects.iter().for_each(|subject| locks::hold_table(*subject, lock));
         work()
     })
 }

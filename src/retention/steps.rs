@@ -1,6 +1,7 @@
 //! From facts and decisions to steps.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 use super::catalog::{self, Leaving};
 use super::plan::{self, Case, Phase, Standing};
@@ -201,6 +202,12 @@ impl Drafting<'_> {
                 Phase::Relocate => subject.relocation.as_others.clone(),
                 _ => Vec::new(),
             },
+            then: match phase {
+                Phase::Archive => {
+                    format!("{}\n{}", sealing(subject.name), sealing_for_replicas(subject.name))
+                }
+                _ => String::new(),
+            },
             ..step
         })
     }
@@ -335,6 +342,23 @@ fn relocate(subject: &Subject<'_>) -> Draft {
         reason: "it is kept as a table of its own".into(),
         blocked: subject.relocation.blocked.clone(),
     }
+}
+
+/// The trigger that refuses what would be written into an archived table.
+pub(super) const SEAL: &CStr = c"pg_steward_archived";
+
+/// What makes it.
+pub(super) fn sealing(table: &Qualified) -> String {
+    let seal = SEAL.to_string_lossy();
+    format!(
+        "CREATE OR REPLACE TRIGGER {seal} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW \
+         EXECUTE FUNCTION steward.refuse_write();"
+    )
+}
+
+/// What makes it fire for rows, too, that a subscription applies.
+pub(super) fn sealing_for_replicas(table: &Qualified) -> String {
+    format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {};", SEAL.to_string_lossy())
 }
 
 /// What finishes a step that detaches CONCURRENTLY, where that was broken off half way.

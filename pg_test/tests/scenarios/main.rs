@@ -33,6 +33,7 @@ mod range_takeover;
 mod range_template;
 mod retention;
 mod retention_archive;
+mod retention_archived;
 mod retention_dump;
 mod retention_hostile;
 mod retention_kills;
