@@ -104,6 +104,8 @@ pub(crate) enum Error {
     NoAnswer { partition: String },
     #[error("function {function} belongs to {function_owner}")]
     FunctionOwner { relation: String, function: String, function_owner: String, owner: String },
+    #[error("{} belongs to {partition_owner}", quoted(partition))]
+    PartitionOwner { partition: String, partition_owner: String, owner: String },
     #[error("schema \"{schema}\" does not exist")]
     NoSuchSchema { schema: String },
     #[error("tablespace \"{tablespace}\" does not exist")]
@@ -162,6 +164,7 @@ impl Error {
             Self::NotOwner { .. }
             | Self::TemplateOwner { .. }
             | Self::FunctionOwner { .. }
+            | Self::PartitionOwner { .. }
             | Self::MayNotCreate { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
             Self::NotManaged { .. }

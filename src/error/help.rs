@@ -133,6 +133,10 @@ impl Error {
             Self::FunctionOwner { function, owner, .. } => Some(format!(
                 "It would run with the rights of {owner}: ALTER FUNCTION {function} OWNER TO {owner};"
             )),
+            Self::PartitionOwner { partition, owner, .. } => Some(format!(
+                "It stays until it belongs to the owner of the set: ALTER TABLE {partition} OWNER TO {};",
+                ident::name(owner)
+            )),
             Self::NoSuchSchema { schema } => {
                 Some(format!("CREATE SCHEMA {};", ident::name(schema)))
             }

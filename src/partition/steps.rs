@@ -75,6 +75,13 @@ impl Step {
         others.chain(own).collect::<Vec<_>>().join("\n")
     }
 
+    /// It cannot be taken now, and says why.
+    pub(crate) fn block(&mut self, error: Error) {
+        self.reason.push_str(&format!("; blocked: {error}"));
+        self.blocked = Some(error);
+        self.copies = None;
+    }
+
     /// One that is about nothing which exists.
     pub(crate) fn new(parent: Oid, action: Action, partition: Qualified, sql: String) -> Self {
         Self {

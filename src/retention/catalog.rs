@@ -242,6 +242,25 @@ pub(super) fn referencing(parent: Oid, periods: Vec<Oid>) -> Result<HashMap<Oid,
     Ok(found.into_iter().collect())
 }
 
+/// Which of these the set's owner could detach, but do no more with, and whose they are: ALTER TABLE … OWNER
+/// TO of a set hands over none of its partitions. An owner of the schema may drop what is in it (dropcmds.c,
+/// RangeVarCallbackForDropRelation).
+pub(super) fn others(
+    oids: Vec<Oid>,
+    owner: Oid,
+    only_dropped: bool,
+) -> Result<HashMap<Oid, String>> {
+    let found = query::rows(
+        "SELECT c.oid, pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.oid = ANY ($1) AND NOT pg_catalog.pg_has_role($2, c.relowner, 'USAGE')
+            AND NOT ($3 AND pg_catalog.pg_has_role($2, n.nspowner, 'USAGE'))",
+        &[oids.into(), owner.into(), only_dropped.into()],
+        |row| Ok((row.required(1)?, row.required(2)?)),
+    )?;
+    Ok(found.into_iter().collect())
+}
+
 /// Tables that a set's foreign keys point to, as SQL writes them.
 pub(super) fn referenced(parent: Oid) -> Result<Vec<String>> {
     query::rows(

@@ -9,7 +9,7 @@ use super::{relocation, tiering};
 use crate::error::{Error, Result};
 use crate::partition::{Action, Fate, Past, Period, Retention, Step, Work, name};
 use crate::pg::ident::{self, Qualified};
-use crate::pg::{Oid, transaction};
+use crate::pg::{Oid, identity, transaction};
 
 /// Adds to a set's work what its retention and tiering ask for, oldest period first. An archive
 /// function that has failed is asked again when that is due at `retry_at`.
@@ -117,7 +117,12 @@ impl Drafting<'_> {
         let Some(policy) = &self.past.retention else { return Ok(Vec::new()) };
         let oids: Vec<Oid> = expired.iter().map(|period| period.oid).collect();
         let foreign = catalog::foreign_tables(oids.clone())?;
-        let referencing = catalog::referencing(self.work.parent, oids)?;
+        let referencing = catalog::referencing(self.work.parent, oids.clone())?;
+        let others = match (policy.fate, &policy.to_schema) {
+            (Fate::Detach, None) => HashMap::new(),
+            (fate, _) => catalog::others(oids, self.work.owner, fate == Fate::Drop)?,
+        };
+        let owner = identity::role_name(self.work.owner)?;
         let mut relocation = relocation::Relocation::default();
         let mut steps = Vec::new();
         for period in expired {
@@ -142,7 +147,13 @@ impl Drafting<'_> {
                 foreign_table: foreign.contains(&period.oid),
             };
             let of_the_set = referencing.contains_key(&self.work.parent);
-            let blocked = self.referenced(&referencing, period);
+            let blocked = self.referenced(&referencing, period).or_else(|| {
+                others.get(&period.oid).map(|partition_owner| Error::PartitionOwner {
+                    partition: period.name.to_string(),
+                    partition_owner: partition_owner.clone(),
+                    owner: owner.clone(),
+                })
+            });
             steps.extend(self.steps(&subject, blocked)?);
             if of_the_set {
                 // They are all blocked, by the same: once is enough.
@@ -168,8 +179,7 @@ impl Drafting<'_> {
             // What cannot leave is not dropped either.
             Some(error) => {
                 for step in &mut steps {
-                    step.reason.push_str(&format!("; blocked: {error}"));
-                    step.blocked = Some(error.clone());
+                    step.block(error.clone());
                 }
             }
             None => {

@@ -1,10 +1,10 @@
 //! Older periods move to another tablespace: table, toast and indexes.
 
-use super::{plan, steps};
+use super::{catalog, plan, steps};
 use crate::error::{Error, Result};
 use crate::partition::{Action, Past, Step, Tiering, Work};
 use crate::pg::ident::{self, Qualified};
-use crate::pg::{Oid, query};
+use crate::pg::{Oid, identity, query};
 
 /// Steps for the periods that are cold and lie elsewhere, oldest first.
 pub(super) fn steps(work: &Work, past: &Past) -> Result<Vec<Step>> {
@@ -29,16 +29,28 @@ pub(super) fn steps(work: &Work, past: &Past) -> Result<Vec<Step>> {
             ..step
         }]);
     };
+    let owner = identity::role_name(work.owner)?;
+    let others =
+        catalog::others(cold.iter().map(|period| period.oid).collect(), work.owner, false)?;
     let elsewhere = elsewhere(cold.iter().map(|period| period.oid).collect(), tablespace)?;
     let mut steps = Vec::new();
     for period in cold {
         let parts: Vec<&Part> = elsewhere.iter().filter(|part| part.of == period.oid).collect();
-        if !parts.is_empty() {
-            steps.push(Step {
-                subject: Some(period.oid),
-                ..step(work, policy, &period.name, &period.upper, &parts)
+        if parts.is_empty() {
+            continue;
+        }
+        let mut step = Step {
+            subject: Some(period.oid),
+            ..step(work, policy, &period.name, &period.upper, &parts)
+        };
+        if let Some(partition_owner) = others.get(&period.oid) {
+            step.block(Error::PartitionOwner {
+                partition: period.name.to_string(),
+                partition_owner: partition_owner.clone(),
+                owner: owner.clone(),
             });
         }
+        steps.push(step);
     }
     Ok(steps)
 }

@@ -38,6 +38,7 @@ mod retention_dump;
 mod retention_hostile;
 mod retention_kills;
 mod retention_locks;
+mod retention_odd;
 mod retention_replication;
 mod retention_rough;
 mod retention_tiering;
