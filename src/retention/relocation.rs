@@ -39,7 +39,7 @@ pub(super) struct Relocation {
 /// A relation that goes along.
 struct Part {
     name: Qualified,
-    /// `TABLE`, `FOREIGN TABLE` or `INDEX`.
+    /// `TABLE`, `FOREIGN TABLE`, `INDEX` or `SEQUENCE`.
     kind: &'static str,
 }
 
@@ -62,8 +62,8 @@ impl Relocation {
         Ok(statements)
     }
 
-    /// SET SCHEMA takes a table's indexes along (tablecmds.c, AlterTableNamespaceInternal); each has
-    /// to have a name that is free there.
+    /// SET SCHEMA takes along a table's indexes, and the sequences of its columns (tablecmds.c,
+    /// AlterTableNamespaceInternal); each has to have a name that is free there.
     fn bring(
         &mut self,
         statements: &mut Statements,
@@ -80,7 +80,7 @@ impl Relocation {
                 ident::name(&name)
             ));
         }
-        if part.kind != "INDEX" {
+        if part.kind.ends_with("TABLE") {
             let now = Qualified::new(part.name.schema.clone(), name);
             let schema = ident::name(schema);
             statements.as_owner.push(format!("ALTER {} {now} SET SCHEMA {schema};", part.kind));
@@ -111,7 +111,7 @@ fn schema_oid(schema: &str) -> Result<Option<Oid>> {
     )
 }
 
-/// A table and what lies below it, each after its indexes, which are renamed where they are.
+/// A table and what lies below it, each after what goes along with it, which is renamed where it is.
 fn parts(table: Oid) -> Result<Vec<Part>> {
     query::rows(
         "WITH below (oid) AS (
@@ -121,7 +121,14 @@ fn parts(table: Oid) -> Result<Vec<Part>> {
            FROM (SELECT b.oid, b.oid AS goes_with, 1 AS place FROM below b
                  UNION ALL
                  SELECT x.indexrelid, b.oid, 0 FROM below b
-                   JOIN pg_catalog.pg_index x ON x.indrelid = b.oid) r
+                   JOIN pg_catalog.pg_index x ON x.indrelid = b.oid
+                 UNION ALL
+                 SELECT s.oid, b.oid, 0 FROM below b
+                   JOIN pg_catalog.pg_depend d
+                     ON d.refobjid = b.oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+                    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                   JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S') r
            JOIN pg_catalog.pg_class c ON c.oid = r.oid
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
           ORDER BY r.goes_with, r.place, r.oid",
@@ -130,6 +137,7 @@ fn parts(table: Oid) -> Result<Vec<Part>> {
             let kind = match row.required::<String>(3)?.as_str() {
                 "i" | "I" => "INDEX",
                 "f" => "FOREIGN TABLE",
+                "S" => "SEQUENCE",
                 _ => "TABLE",
             };
             let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);

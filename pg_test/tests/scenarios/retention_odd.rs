@@ -59,3 +59,25 @@ fn a_partition_of_another_owner_stays_in_the_set_until_it_is_handed_over() {
     database.maintain("bets");
     assert_eq!(database.client.value::<i64>(expired), 0);
 }
+
+#[test]
+fn a_sequence_goes_along_under_a_name_that_is_free() {
+    let mut database = Database::new();
+    database.client.run("CREATE SCHEMA attic");
+    for schema in ["one", "two"] {
+        database.client.run(&format!(
+            "CREATE SCHEMA {schema};
+             CREATE TABLE {schema}.bets (at timestamptz NOT NULL, id int) PARTITION BY RANGE (at);
+             SELECT steward.manage_range('{schema}.bets', '1 day', premake => 1, time_zone => 'UTC');
+             CREATE TABLE {schema}.by_hand (at timestamptz NOT NULL, id serial);
+             ALTER TABLE {schema}.bets ATTACH PARTITION {schema}.by_hand FOR VALUES FROM ('2024-01-01') TO ('2024-01-02');
+             SELECT steward.set_retention('{schema}.bets', '5 days', 'detach', to_schema => 'attic')"
+        ));
+        database.maintain(&format!("{schema}.bets"));
+    }
+    let kept: Vec<String> = database.client.column(
+        "SELECT concat_ws(' ', relkind, relname) FROM pg_class WHERE relnamespace = 'attic'::regnamespace ORDER BY 1",
+    );
+    assert_eq!(kept, ["S by_hand_id_seq", "S by_hand_id_seq_1", "r by_hand", "r by_hand_1"]);
+    database.client.run("INSERT INTO attic.by_hand_1 (at) VALUES ('2024-01-01')");
+}
