@@ -81,3 +81,20 @@ fn a_sequence_goes_along_under_a_name_that_is_free() {
     assert_eq!(kept, ["S by_hand_id_seq", "S by_hand_id_seq_1", "r by_hand", "r by_hand_1"]);
     database.client.run("INSERT INTO attic.by_hand_1 (at) VALUES ('2024-01-01')");
 }
+
+#[test]
+fn a_period_that_ends_between_two_numbers_is_kept_until_the_second() {
+    let mut database = Database::new();
+    let client = &mut database.client;
+    client.run(
+        "CREATE TABLE t (id numeric NOT NULL) PARTITION BY RANGE (id);
+         SELECT steward.manage_range('t', '10', premake => 2);
+         CREATE TABLE odd PARTITION OF t FOR VALUES FROM (-20.5) TO (-0.5);
+         INSERT INTO t VALUES (-0.75), (9.2);
+         SELECT steward.set_retention('t', '10')",
+    );
+    let planned = "SELECT count(*) FROM steward.plan('t') WHERE partition = 'public.odd'";
+    assert_eq!(client.value::<i64>(planned), 0);
+    client.run("INSERT INTO t VALUES (10)");
+    assert_eq!(client.value::<i64>(planned), 2);
+}

@@ -236,7 +236,7 @@ impl Horizons<'_> {
         let (Age::Interval(interval), Some(horizon)) = (age, horizon) else { return Ok(None) };
         for place in 0..self.bounds.positions() {
             let Some(raw) = self.bounds.at(place) else { continue };
-            let ends = self.set.range(&raw)?.upper.position();
+            let ends = self.set.ends(&raw)?;
             if ends <= horizon {
                 continue;
             }
@@ -320,7 +320,7 @@ fn every(set: &Set, position: i128) -> Option<i64> {
 /// Where the lowest period ends.
 fn lowest(set: &Set, bounds: &RangeBounds) -> Result<Option<i128>> {
     let first = (0..bounds.positions()).find_map(|place| bounds.at(place));
-    first.map(|raw| Ok(set.range(&raw)?.upper.position())).transpose()
+    first.map(|raw| set.ends(&raw)).transpose()
 }
 
 /// The periods that end at or before `until`, lowest first.
@@ -329,7 +329,7 @@ fn periods(set: &Set, bounds: &RangeBounds, until: i128) -> Result<Vec<Period>> 
     let mut found = Vec::new();
     for place in 0..bounds.positions() {
         let Some(raw) = bounds.at(place) else { continue };
-        let ends = set.range(&raw)?.upper.position();
+        let ends = set.ends(&raw)?;
         if ends > until {
             break;
         }

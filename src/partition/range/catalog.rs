@@ -153,6 +153,15 @@ impl Set {
         Ok(Range { lower: self.edge(&raw.lower)?, upper: self.edge(&raw.upper)? })
     }
 
+    /// Where a range has ended for good: its upper edge, rounded up where that lies between two positions.
+    pub(super) fn ends(&self, raw: &RawRange) -> Result<i128> {
+        let edge = self.edge(&raw.upper)?.position();
+        Ok(match &raw.upper {
+            RawEdge::At { raw: Some(key), .. } => self.policy.key.decode_end(key).unwrap_or(edge),
+            _ => edge,
+        })
+    }
+
     /// What an edge in the catalog means on the set's axis.
     pub(super) fn edge(&self, raw: &RawEdge) -> Result<Edge> {
         match raw {

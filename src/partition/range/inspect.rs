@@ -61,8 +61,9 @@ fn range_partitions(
         for place in 0..bounds.positions() {
             let Some(raw) = bounds.at(place) else { continue };
             let range = set.range(&raw)?;
-            let expired = Some(range.upper.position()) <= horizon && Some(place) != last;
-            let state = if expired && range.upper.position() <= position {
+            let ends = set.ends(&raw)?;
+            let expired = Some(ends) <= horizon && Some(place) != last;
+            let state = if expired && ends <= position {
                 "expired"
             } else if range.upper.position() <= position {
                 "past"

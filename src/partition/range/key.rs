@@ -1,5 +1,7 @@
 //! What the values of a partition key mean on an axis of whole numbers, and back.
 
+mod end;
+
 use thiserror::Error;
 
 use super::encoding::{Encoding, decimal_text, floor_decimal, ulid_bits, ulid_text, uuid_text};

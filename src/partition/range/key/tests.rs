@@ -271,3 +271,47 @@ fn periods_of_dates_begin_at_midnight() {
     assert_eq!(date.check_width(&from(5 * DAY)), Ok(()));
     assert_eq!(date.check_width(&from(5 * DAY + HOUR)), Err(KeyError::MidnightNeeded));
 }
+
+#[test]
+fn an_odd_end_is_rounded_up() {
+    let end = |key_type, encoding, raw| key(key_type, encoding).decode_end(&raw).unwrap();
+    let decimal = |text: &str| RawKey::Decimal(text.to_owned());
+    for (text, up) in
+        [("9", 9), ("9.0", 9), ("9.01", 10), ("-0.5", 0), ("-1", -1), ("0", 0), ("NaN", FOREVER)]
+    {
+        assert_eq!(end(T::Numeric, E::Plain, decimal(text)), up, "{text}");
+    }
+    assert_eq!(end(T::Numeric, E::Plain, decimal("-Infinity")), -FOREVER);
+    let seconds = |text| end(T::Numeric, E::EpochSeconds, decimal(text)) - UNIX_EPOCH;
+    assert_eq!(
+        [seconds("1.5"), seconds("1.0000001"), seconds("-1.5")],
+        [1_500_000, 1_000_001, -1_500_000]
+    );
+    let nanoseconds =
+        |units| end(T::BigInt, E::EpochNanoseconds, RawKey::Integer(units)) - UNIX_EPOCH;
+    assert_eq!([nanoseconds(1_000), nanoseconds(1_001), nanoseconds(-1)], [1, 2, 0]);
+    let snowflake =
+        |id| end(T::BigInt, E::Snowflake { epoch_ms: 0 }, RawKey::Integer(id)) - UNIX_EPOCH;
+    assert_eq!([snowflake(7 << 22), snowflake((7 << 22) + 1)], [7_000, 7_001]);
+    let uuid = |bits: u128| end(T::Uuid, E::UuidV7, RawKey::Uuid(bits.to_be_bytes())) - UNIX_EPOCH;
+    assert_eq!([uuid(7 << 80), uuid((7 << 80) + 1)], [7_000, 7_001]);
+}
+
+proptest! {
+    #[test]
+    fn our_own_ends_are_not_rounded(which in any::<prop::sample::Index>(), position in -10_i128.pow(15)..10_i128.pow(15)) {
+        let keys = every_key();
+        let key = *which.get(&keys);
+        let Some(text) = key.encode(&zone("UTC"), position) else { return Ok(()) };
+        let raw = match key.key_type() {
+            T::Timestamptz | T::Timestamp | T::Date => return Ok(()),
+            T::SmallInt | T::Integer | T::BigInt => RawKey::Integer(text.parse().unwrap()),
+            T::Numeric => RawKey::Decimal(text),
+            T::Uuid => RawKey::Uuid(u128::from_str_radix(&text.replace('-', ""), 16).unwrap().to_be_bytes()),
+            T::Text => RawKey::Text(text),
+            T::Bytea => RawKey::Bytes(u128::from_str_radix(&text[2..], 16).unwrap().to_be_bytes().to_vec()),
+        };
+        let (end, down) = (key.decode_end(&raw).unwrap(), key.decode(&raw).unwrap());
+        prop_assert!(end == down || down <= key.limits().0, "{key:?} {raw:?}");
+    }
+}
