@@ -104,6 +104,21 @@ pub(crate) fn forget(parent: Oid) -> Result<bool> {
     Ok(known)
 }
 
+/// Forgets the policies of tables that are gone without a word: no event trigger fires where
+/// session_replication_role is replica. Their next run would, but that can be months away, and a dump
+/// names them by OIDs that stand for anything where it is restored.
+pub(crate) fn forget_gone() -> Result<()> {
+    let gone = identity::as_steward(|| {
+        query::rows(
+            "SELECT j.target::pg_catalog.oid FROM steward.job j
+              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = j.target)",
+            &[],
+            |row| row.required::<Oid>(1),
+        )
+    })?;
+    gone.into_iter().try_for_each(|parent| forget(parent).map(|_| ()))
+}
+
 /// The job of a set that the caller owns.
 pub(crate) fn owned_job(parent: Oid) -> Result<Job> {
     let table = Table::read(parent)?;

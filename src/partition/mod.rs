@@ -12,7 +12,9 @@ mod range;
 mod steps;
 mod table;
 
-pub(crate) use api::{check_owner, drainable, forget, in_time, managed, needed, owned_job, rows};
+pub(crate) use api::{
+    check_owner, drainable, forget, forget_gone, in_time, managed, needed, owned_job, rows,
+};
 pub(crate) use apply::{Outcome, naming, retried, take};
 pub(crate) use range::{
     Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, remember_make_up,

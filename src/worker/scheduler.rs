@@ -9,7 +9,7 @@ use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
 use crate::pg::workers::Worker;
 use crate::pg::{Oid, clock, query, report, signals, transaction, workers};
-use crate::{alerts, jobs, settings};
+use crate::{alerts, jobs, partition, settings};
 
 /// What the postmaster calls.
 pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
@@ -296,7 +296,8 @@ impl Scheduler {
         Duration::from_micros(until.unsigned_abs()).min(LONGEST_NAP)
     }
 
-    /// Removes a batch of old runs and alerts, once an hour all of them. True: there may be more.
+    /// Removes a batch of old runs and alerts, and what is left of tables that are gone, once an hour all of
+    /// them. True: there may be more.
     fn trim(&self, now: i64) -> bool {
         let trimmed_at = shared_memory::slot(self.oid).map_or(0, |slot| slot.trimmed_at);
         if clock::is_within(now, trimmed_at, TRIM_EVERY_MICROSECONDS) {
@@ -305,6 +306,7 @@ impl Scheduler {
         let keep = settings::history_retention_minutes();
         let most = i64::from(TRIM_AT_ONCE);
         let trimmed = transaction::with_extension(|| {
+            partition::forget_gone()?;
             Ok(jobs::trim_history(keep, most)?.max(alerts::trim(keep, most)?))
         });
         let more = match trimmed {

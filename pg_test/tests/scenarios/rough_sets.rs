@@ -128,3 +128,26 @@ fn a_set_that_slept_for_five_months_wakes_to_its_current_partition_first() {
     assert_eq!(client.value::<i64>("SELECT partitions FROM steward.partition_sets"), 9);
     assert_eq!(client.value::<i64>("SELECT count(*) FROM steward.plan()"), 0, "a hole is left");
 }
+
+#[test]
+fn a_set_that_went_without_a_word_is_forgotten_long_before_its_next_run() {
+    let cluster = fixtures::cluster().start().unwrap();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    client.run(
+        "CREATE TABLE bets (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         CREATE TABLE wins (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range(t, '100 years') FROM unnest('{bets,wins}'::regclass[]) t",
+    );
+    wait_until(SOON, "both have run", || unattended_runs(&mut client, "succeeded") == 2);
+    // No event trigger fires.
+    client.run("SET session_replication_role = replica; DROP TABLE bets");
+    cluster.restart().unwrap(); // a scheduler cleans up when it comes first
+    let mut client = cluster.connect(&database).unwrap();
+    wait_until(SOON, "its policy and its job are gone", || {
+        client.value(
+            "SELECT (SELECT count(*) FROM steward.job) = 1 AND (SELECT count(*) FROM steward.range_policy) = 1",
+        )
+    });
+    assert_eq!(client.value::<String>("SELECT parent::text FROM steward.range_policy"), "wins");
+}
