@@ -24,8 +24,9 @@ pub(crate) fn as_steward<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     switched(extension::find()?.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, work)
 }
 
-/// Runs `work` with the rights that workers have: for a statement of ours on a table of the owner's that
-/// names something in our schema, which he may have no USAGE on, and calls nothing of a user's.
+/// Runs `work` with the rights that workers have, for a statement of ours on a table of somebody's: one that
+/// names something in our schema, which they may have no USAGE on, or looks past row security. `work` must
+/// call nothing that a user could have defined. The extension's owner may be no superuser any more.
 pub(crate) fn as_server<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     const SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::BOOTSTRAP_SUPERUSERID);
     switched(SUPERUSER, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, work)

@@ -173,3 +173,33 @@ fn the_views_show_each_owner_only_their_own_and_the_tables_are_nobodys() {
     mallory.refused("42501", "CREATE TABLE steward.mine (n int)");
     mallory.refused("42501", "SELECT nextval('steward.job_job_id_seq')");
 }
+
+#[test]
+fn the_extensions_owner_need_not_stay_a_superuser() {
+    let cluster = crate::range_support::cluster();
+    let name = "owned_by_nobody_special";
+    let mut client = cluster.connect("postgres").unwrap();
+    client.run("CREATE ROLE once_super SUPERUSER LOGIN");
+    client.run(&format!("CREATE DATABASE {name}"));
+    cluster.connect_as(name, "once_super").unwrap().run("CREATE EXTENSION pg_steward");
+    client.run("ALTER ROLE once_super NOSUPERUSER");
+    let mut client = cluster.connect(name).unwrap();
+    client.run(
+        "CREATE TABLE bets (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         CREATE FUNCTION archive(gone regclass) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         SELECT steward.manage_range('bets', '1 day', premake => 1, start_at => (now() - interval '5 days')::text);
+         SELECT steward.set_retention('bets', '3 days', archive_function => 'archive(regclass)');
+         CREATE TABLE users (id int) PARTITION BY HASH (id);
+         SELECT steward.manage_hash('users', 2)",
+    );
+    client.run("CALL steward.maintain()");
+    client.run("SELECT steward.alter_hash('users', 3)");
+    assert_eq!(
+        client.value::<i64>(
+            "SELECT count(*) FROM steward.partitions WHERE parent = 'users'::regclass"
+        ),
+        3
+    );
+    client.run("DROP TABLE bets");
+    assert_eq!(client.value::<i64>("SELECT count(*) FROM steward.jobs"), 1);
+}

@@ -100,7 +100,7 @@ pub(super) fn make_sure_it_is_empty(table: &Table) -> Result<()> {
         // A table's own rows are read without calling anything of anybody's; what else it may be is
         // not taken for empty.
         let empty = kind == "r"
-            && identity::as_steward(|| {
+            && identity::as_server(|| {
                 query::one(format!("SELECT NOT EXISTS (SELECT FROM ONLY {name})"), &[], |row| {
                     row.required(1)
                 })
