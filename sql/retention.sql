@@ -80,13 +80,16 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE steward.retired_partition q
-       SET attempts = 0, next_attempt_at = NULL, sqlstate = NULL, error_message = NULL
-     WHERE q.parent = OLD.parent AND q.attempts > 0 AND q.archived_at IS NULL;
+       SET attempts = 0, next_attempt_at = NULL, sqlstate = NULL, error_message = NULL, archived_at = NULL
+     WHERE q.parent = OLD.parent
+       AND CASE WHEN q.archived_at IS NULL THEN q.attempts > 0
+                -- What one function has said says nothing of another: somebody had a reason to change it.
+                ELSE TG_OP = 'UPDATE' AND NEW.archive_function <> OLD.archive_function END;
     RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION steward.retention_changed() FROM PUBLIC;
-COMMENT ON FUNCTION steward.retention_changed IS 'What has failed under the old policy is asked anew, and at once, under the new one; without one nobody asks.';
+COMMENT ON FUNCTION steward.retention_changed IS 'What has failed under the old policy is asked anew, and at once, under the new one; without one nobody asks. Another archive function is asked of what the old one has archived, too.';
 CREATE TRIGGER retention_changed AFTER UPDATE OF keep, keep_action, archive_function OR DELETE ON steward.range_policy
     FOR EACH ROW EXECUTE FUNCTION steward.retention_changed();
 

@@ -178,3 +178,26 @@ fn a_function_may_leave_a_cursor_open() {
     let client = &mut database.client;
     assert!(!client.value::<bool>(&format!("SELECT to_regclass('{table}') IS NOT NULL")));
 }
+
+#[test]
+fn another_function_is_asked_of_what_the_old_one_has_archived() {
+    let (mut database, owner) = attended("BEGIN RETURN true; END");
+    database.client.run(&format!(
+        "{RETAIN};
+         CREATE FUNCTION mine.better(gone regclass) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+         ALTER FUNCTION mine.better OWNER TO {owner}"
+    ));
+    let (table, _) = leaving(&mut database);
+    let client = &mut database.client;
+    client.run(&format!("CREATE VIEW mine.on_it AS SELECT * FROM {table}"));
+    client.refused("2BP01", "CALL steward.maintain('mine.bets')");
+    client.run(&format!("DROP VIEW mine.on_it; {}", RETAIN.replace("archive(", "better(")));
+    client.refused("55000", "CALL steward.maintain('mine.bets')");
+    let archived: i64 = client.value(
+        "SELECT count(archived_at) FROM steward.partitions WHERE state = 'detached' AND archive_failures = 1",
+    );
+    assert_eq!(archived, 0);
+    client.run("CREATE OR REPLACE FUNCTION mine.better(gone regclass) RETURNS boolean LANGUAGE sql AS 'SELECT true'");
+    client.run("CALL steward.maintain('mine.bets')");
+    assert!(!client.value::<bool>(&format!("SELECT to_regclass('{table}') IS NOT NULL")));
+}
