@@ -119,6 +119,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     severity_before text;
+    seen_at         timestamptz := clock_timestamp();
     alert           steward.alert;
 BEGIN
     SELECT a.severity INTO severity_before FROM steward.alert a
@@ -127,7 +128,7 @@ BEGIN
     INSERT INTO steward.alert AS a
            (check_name, object, relation, owner, severity, state, value, message, pending_since, fired_at)
     SELECT found_by, format('%I.%I', n.nspname, c.relname), about, c.relowner, severity_now, 'firing',
-           value_now, message_now, clock_timestamp(), clock_timestamp()
+           value_now, message_now, seen_at, seen_at
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = about
         ON CONFLICT (check_name, relation) WHERE state <> 'resolved' DO UPDATE
