@@ -50,7 +50,7 @@ SELECT h.alert_id, h.check_name, h.object, h.severity, h.state, h.value, h.messa
        h.fired_at, h.resolved_at, h.acknowledged_at, h.acknowledged_by
   FROM steward.alert_history h
  WHERE h.state <> 'resolved';
-COMMENT ON VIEW steward.alerts IS 'The open alerts: what is the matter now. When one fires, changes its severity or is resolved, a line is written to the server log and a JSON object of these columns is sent to those who LISTEN steward_alerts. Owners see those about their own objects; pg_monitor sees all.';
+COMMENT ON VIEW steward.alerts IS 'The open alerts: what is the matter now. When one fires, changes its severity or is resolved, a line is written to the server log and a JSON object of these columns but the message, and the database, is sent to those who LISTEN steward_alerts. Owners see those about their own objects; pg_monitor sees all.';
 
 DO $$
 DECLARE
@@ -103,11 +103,10 @@ BEGIN
     PERFORM steward.log_at_commit(format('alert %s in database %I %s: %s of %s, %s: %s', alert.alert_id,
                                          current_database(), alert.state, alert.check_name, alert.object,
                                          alert.severity, alert.message));
-    -- A payload has to be shorter than 8000 bytes, and JSON may write six for one (async.c).
-    alert.message := left(alert.message, 800);
+    -- Everybody may listen: the message, which may quote a row, is for those who see the alert.
     PERFORM steward.notify_at_commit('steward_alerts',
-                      (to_jsonb(alert) - ARRAY['relation', 'owner']
-                       || jsonb_build_object('database', current_database()))::text);
+                                     (to_jsonb(alert) - ARRAY['relation', 'owner', 'message']
+                                      || jsonb_build_object('database', current_database()))::text);
 END
 $$;
 REVOKE ALL ON FUNCTION steward.tell_alert(steward.alert) FROM PUBLIC;

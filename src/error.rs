@@ -204,6 +204,17 @@ impl Error {
         (0..5).map(|place| char::from((((packed >> (6 * place)) & 0x3f) as u8) + b'0')).collect()
     }
 
+    /// The message as it is written down. What somebody's own function raises may be of any length.
+    pub(crate) fn recorded(&self) -> String {
+        const LONGEST: usize = 10_000; // characters
+        let mut message = self.to_string();
+        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+            message.truncate(end);
+            message.push('…');
+        }
+        message
+    }
+
     /// Whether somebody asked us to stop: a cancel or a statement timeout.
     pub(crate) fn is_cancel(&self) -> bool {
         self.code() == Code::ERRCODE_QUERY_CANCELED

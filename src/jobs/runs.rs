@@ -94,7 +94,7 @@ pub(crate) fn finish_run(
             run_id.into(),
             status.into(),
             error.map(Error::sqlstate).into(),
-            error.map(Error::to_string).into(),
+            error.map(Error::recorded).into(),
             detail.into(),
             clock::timestamp(at)?.into(),
         ],

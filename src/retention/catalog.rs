@@ -200,7 +200,7 @@ pub(super) fn note_failure(partition: Oid, error: &Error, ask_at: i64) -> Result
                 partition.into(),
                 clock::timestamp(ask_at)?.into(),
                 error.sqlstate().into(),
-                error.to_string().into(),
+                error.recorded().into(),
             ],
         )
         .map(|_| ())

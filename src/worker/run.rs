@@ -189,7 +189,7 @@ pub(super) fn detail(outcome: &Outcome) -> serde_json::Value {
         .iter()
         .take(LISTED)
         .map(|(partition, error)| {
-            json!({"partition": partition, "sqlstate": error.sqlstate(), "error": error.to_string()})
+            json!({"partition": partition, "sqlstate": error.sqlstate(), "error": error.recorded()})
         })
         .collect();
     let named = |wanted: &[Action]| -> Vec<&String> {

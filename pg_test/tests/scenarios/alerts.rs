@@ -100,7 +100,7 @@ fn an_alert_fires_once_gets_worse_and_is_resolved() {
             database.client.value(&format!(
                 "SELECT concat_ws(' ', p->>'state', p->>'severity', p->>'value', p->>'object',
                                   p->>'check_name', p->>'database' = current_database(),
-                                  (p->>'fired_at')::timestamptz <= now(), p ? 'owner')
+                                  (p->>'fired_at')::timestamptz <= now(), p ?| ARRAY['owner', 'message'])
                    FROM jsonb($j${payload}$j$) p"
             ))
         })

@@ -168,6 +168,12 @@ fn rows_that_row_security_hides_stay_and_are_told() {
         assert!(said.contains(part), "{said}\nlacks {part}");
     }
     assert_eq!(db.rows("t"), ["t_default 3", "t_p400 1"]);
+    // Where all of them are hidden nothing is tried, and that is told, too.
+    db.client.run("DROP POLICY s ON t_default");
+    let said = db.drained("t");
+    for part in ["no rows wait in public.t_default", "row security of public.t_default may hide"] {
+        assert!(said.contains(part), "{said}\nlacks {part}");
+    }
 }
 
 #[test]

@@ -154,6 +154,8 @@ fn what_a_function_raises_or_says_is_recorded_and_its_table_stays() {
         ("BEGIN RETURN false; END", "55000", "false"),
         ("BEGIN RETURN NULL; END", "55000", "NULL"),
         ("BEGIN EXECUTE format('TRUNCATE %s', gone); RETURN false; END", "55000", "false"),
+        // Of any length: what is written down of it is not.
+        ("BEGIN RAISE EXCEPTION 'lost %', repeat('x', 1000000); END", "P0001", "lost x"),
     ] {
         let (_, mut client, _) = unattended(body);
         client.run(RETAIN);
@@ -169,6 +171,12 @@ fn what_a_function_raises_or_says_is_recorded_and_its_table_stays() {
              UNION SELECT sqlstate FROM steward.retired_partition",
         );
         assert_eq!(codes, [code], "{body}");
+        let longest: i32 = client.value(
+            "SELECT max(length(said)) FROM (SELECT error_message FROM steward.job_runs
+                    UNION ALL SELECT message FROM steward.alert_history
+                    UNION ALL SELECT detail #>> '{failures,0,error}' FROM steward.job_runs) each (said)",
+        );
+        assert!(longest <= 10_001, "{longest} characters");
         let tables: Vec<String> = client
             .column("SELECT partition::text FROM steward.partitions WHERE state = 'detached'");
         for table in tables {

@@ -243,16 +243,20 @@ fn tell_what_is_left(
     let readable = readable(&set.policy.key, set, key);
     let sql = format!(
         "SELECT pg_catalog.count(*) FILTER (WHERE {key} IS NULL),
-                pg_catalog.count(*) FILTER (WHERE NOT ({readable})) FROM {name}"
+                pg_catalog.count(*) FILTER (WHERE NOT ({readable})),
+                pg_catalog.row_security_active({}::pg_catalog.regclass) FROM {name}",
+        ident::literal(&name.to_string())
     );
     let counted = || {
         pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
             identity::as_owner(set.parent.table.owner, || {
-                query::one(sql.clone(), &[], |row| Ok((row.required(1)?, row.required(2)?)))
+                query::one(sql.clone(), &[], |row| {
+                    Ok((row.required(1)?, row.required(2)?, row.required(3)?))
+                })
             })
         })
     };
-    let (nulls, unreadable): (i64, i64) =
+    let (nulls, unreadable, filtered): (i64, i64, bool) =
         retried(transactions, parent, || transactions.step(counted))?;
     drained.left = nulls + unreadable;
     if drained.left > 0 {
@@ -263,6 +267,10 @@ fn tell_what_is_left(
         );
     } else if drained.outcome.done.is_empty() && drained.outcome.failed.is_empty() {
         report::step(transactions.attended(), &format!("no rows wait in {name}"));
+    }
+    if filtered {
+        let hides = format!("row security of {name} may hide rows from its owner: those stay");
+        report::step(transactions.attended(), &hides);
     }
     Ok(())
 }
