@@ -39,7 +39,8 @@ extension_sql_file!(
     name = "partition",
     requires = ["range", "hash", "retention"]
 );
-extension_sql_file!("../sql/import.sql", name = "import", requires = ["partition"]);
+extension_sql_file!("../sql/pg_partman.sql", name = "pg_partman", requires = ["partition"]);
+extension_sql_file!("../sql/import.sql", name = "import", requires = ["pg_partman"]);
 extension_sql_file!("../sql/replication.sql", name = "replication", requires = ["schema"]);
 extension_sql_file!("../sql/status.sql", name = "status", requires = ["partition"], finalize);
 
