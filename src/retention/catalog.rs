@@ -121,6 +121,18 @@ pub(crate) fn withdraw(parent: Oid) -> Result<()> {
     })
 }
 
+/// Forgets those of any set that are gone without a word.
+pub(crate) fn forget_gone() -> Result<()> {
+    identity::as_steward(|| {
+        query::change(
+            "DELETE FROM steward.retired_partition q
+              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = q.partition)",
+            &[],
+        )
+        .map(|_| ())
+    })
+}
+
 /// Whether the archive function has said true.
 pub(super) fn is_archived(partition: Oid) -> Result<bool> {
     identity::as_steward(|| {

@@ -12,5 +12,5 @@ mod steps;
 mod tiering;
 
 pub(crate) use apply::{bytes, is_free, take};
-pub(crate) use catalog::withdraw;
+pub(crate) use catalog::{forget_gone, withdraw};
 pub(crate) use steps::extend;

@@ -36,10 +36,12 @@ pub(super) fn run(
     let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
     let prepared = transactions.own_without_waiting(|| {
-        forget_what_is_back(job)?;
         let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
             maintenance::prepare(job.target, now, retry_at)
         })?;
+        if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
+            forget_what_is_back(job)?;
+        }
         if started.is_none() && work.is_idle() {
             record_idle(transactions, job, now, &work)?;
         }

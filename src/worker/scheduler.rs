@@ -9,7 +9,7 @@ use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
 use crate::pg::workers::Worker;
 use crate::pg::{Oid, clock, query, report, signals, transaction, workers};
-use crate::{alerts, jobs, partition, settings};
+use crate::{alerts, jobs, partition, retention, settings};
 
 /// What the postmaster calls.
 pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
@@ -307,6 +307,7 @@ impl Scheduler {
         let most = i64::from(TRIM_AT_ONCE);
         let trimmed = transaction::with_extension(|| {
             partition::forget_gone()?;
+            retention::forget_gone()?;
             Ok(jobs::trim_history(keep, most)?.max(alerts::trim(keep, most)?))
         });
         let more = match trimmed {
