@@ -145,7 +145,8 @@ pub(super) fn is_archived(partition: Oid) -> Result<bool> {
     })
 }
 
-/// Notes that the archive function is about to be called. True: it was before, and its process was
+/// Notes that the archive function is about to be called, unless somebody was faster and it has said
+/// true meanwhile. True: it was before, and its process was
 /// ended without an answer.
 pub(super) fn ask(partition: Oid) -> Result<bool> {
     identity::as_steward(|| {
@@ -156,7 +157,7 @@ pub(super) fn ask(partition: Oid) -> Result<bool> {
         )?;
         query::change(
             "UPDATE steward.retired_partition SET asked_at = pg_catalog.clock_timestamp()
-              WHERE partition = $1",
+              WHERE partition = $1 AND archived_at IS NULL",
             &[partition.into()],
         )?;
         Ok(unanswered.unwrap_or_default())

@@ -1,6 +1,6 @@
 //! Between the archive function's true and the drop: nobody's row gets lost there.
 
-use pg_test::cluster::{Ask, sqlstate, wait_until};
+use pg_test::cluster::{Ask, Session, sqlstate, wait_until};
 
 use crate::range_support::{Database, cluster};
 use crate::retention_archive::{archive_function, attended};
@@ -25,6 +25,22 @@ fn leaving(database: &mut Database) -> (String, String) {
     (table.to_owned(), at.to_owned())
 }
 
+/// Maintenance of a set whose archive function, as [`HELD_UP`], has copied a table and waits for the first
+/// of these to unlock 4711; the second is the CALL.
+fn held_up(database: &mut Database) -> (Session, Session) {
+    let mut gate = cluster().session(&database.name).unwrap();
+    gate.run("SELECT pg_advisory_lock(4711)");
+    let mut call = cluster().session(&database.name).unwrap();
+    call.start("CALL steward.maintain('mine.bets')");
+    wait_until(SOON, "the function has copied", || {
+        database.client.value(
+            "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+    });
+    (gate, call)
+}
+
 #[test]
 fn who_waits_for_the_archive_to_end_writes_nothing_that_the_drop_would_take() {
     let (mut database, owner) = attended(HELD_UP);
@@ -41,16 +57,7 @@ fn who_waits_for_the_archive_to_end_writes_nothing_that_the_drop_would_take() {
         )),
         "{planned}"
     );
-    let mut gate = cluster().session(&database.name).unwrap();
-    gate.run("SELECT pg_advisory_lock(4711)");
-    let mut call = cluster().session(&database.name).unwrap();
-    call.start("CALL steward.maintain('mine.bets')");
-    wait_until(SOON, "the function has copied", || {
-        database.client.value(
-            "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        )
-    });
+    let (mut gate, mut call) = held_up(&mut database);
     // A reader keeps the drop away for a while.
     let mut reader = cluster().session(&database.name).unwrap();
     reader.run(&format!("BEGIN; SELECT FROM {table}"));
@@ -93,16 +100,7 @@ fn nobody_writes_into_a_part_of_a_spread_period_that_is_being_archived() {
     archive_function(&mut database.client, &owner, HELD_UP);
     database.client.run(RETAIN);
     let (table, at) = leaving(&mut database);
-    let mut gate = cluster().session(&database.name).unwrap();
-    gate.run("SELECT pg_advisory_lock(4711)");
-    let mut call = cluster().session(&database.name).unwrap();
-    call.start("CALL steward.maintain('mine.bets')");
-    wait_until(SOON, "the function has copied", || {
-        database.client.value(
-            "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        )
-    });
+    let (mut gate, mut call) = held_up(&mut database);
     let mut writer = cluster().session(&database.name).unwrap();
     writer.start(&format!("INSERT INTO {table}_p0 VALUES ('{at}', 1)"));
     writer.wait_until_blocked(SOON);

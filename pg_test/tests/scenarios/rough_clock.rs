@@ -5,6 +5,16 @@ use pg_test::fixtures;
 
 use crate::unattended_support::{SOON, make_due, signal, unattended_runs};
 
+/// A set that is looked at every minute.
+const ORDERS: &str = "
+    CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
+    SELECT steward.manage_hash('orders', 2)";
+
+/// Whether it is complete, and its next look near by the clock of now.
+const IS_LOOKED_AT: &str = "
+    SELECT s.holes = '{}' AND j.next_run_at < now() + interval '2 minutes'
+      FROM steward.partition_sets s, steward.jobs j";
+
 #[test]
 fn a_clock_five_months_ahead_gets_the_current_partition_first_then_the_missed_ones() {
     let cluster = fixtures::cluster().start().unwrap();
@@ -54,10 +64,7 @@ fn a_clock_that_was_ahead_and_is_set_back_leaves_no_set_alone_for_years() {
     let cluster = fixtures::cluster().start().unwrap();
     let database = cluster.create_database_with_extension().unwrap();
     let mut client = cluster.connect(&database).unwrap();
-    client.run(
-        "CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
-         SELECT steward.manage_hash('orders', 2)",
-    );
+    client.run(ORDERS);
     // Each time it meets launcher, scheduler and executor at another point.
     for _ in 0..5 {
         cluster.add_conf("pg_steward.test_clock_offset = '300d'").unwrap();
@@ -69,12 +76,7 @@ fn a_clock_that_was_ahead_and_is_set_back_leaves_no_set_alone_for_years() {
         client.run("DROP TABLE orders_p1");
         cluster.add_conf("pg_steward.test_clock_offset = 0").unwrap();
         cluster.reload().unwrap();
-        wait_until(SOON, "it is looked at by the right clock", || {
-            client.value(
-                "SELECT s.holes = '{}' AND j.next_run_at < now() + interval '2 minutes'
-                   FROM steward.partition_sets s, steward.jobs j",
-            )
-        });
+        wait_until(SOON, "it is looked at by the right clock", || client.value(IS_LOOKED_AT));
     }
 }
 
@@ -83,10 +85,7 @@ fn a_clock_that_was_ahead_while_the_launcher_slept_leaves_no_set_alone_for_years
     let cluster = fixtures::cluster().start().unwrap();
     let database = cluster.create_database_with_extension().unwrap();
     let mut client = cluster.connect(&database).unwrap();
-    client.run(
-        "CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
-         SELECT steward.manage_hash('orders', 2)",
-    );
+    client.run(ORDERS);
     wait_until(SOON, "the first unattended run", || unattended_runs(&mut client, "succeeded") == 1);
     let configure = |line: &str| {
         cluster.add_conf(line).unwrap();
@@ -123,10 +122,5 @@ fn a_clock_that_was_ahead_while_the_launcher_slept_leaves_no_set_alone_for_years
     client.run("DROP TABLE orders_p1");
     configure("pg_steward.test_clock_offset = 0");
     signal("-CONT", launcher);
-    wait_until(SOON, "it is looked at by the right clock", || {
-        client.value(
-            "SELECT s.holes = '{}' AND j.next_run_at < now() + interval '2 minutes'
-               FROM steward.partition_sets s, steward.jobs j",
-        )
-    });
+    wait_until(SOON, "it is looked at by the right clock", || client.value(IS_LOOKED_AT));
 }
