@@ -21,7 +21,9 @@ CREATE TABLE steward.range_policy (
     archive_function   text,
     cold_after         text,
     cold_tablespace    name,
-    origin             text
+    origin             text,
+    seen_position      numeric,
+    seen_horizon       numeric
 );
 COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
 COMMENT ON COLUMN steward.range_policy.parent IS 'The set.';
@@ -46,6 +48,8 @@ COMMENT ON COLUMN steward.range_policy.to_schema IS 'Where detached tables go; N
 COMMENT ON COLUMN steward.range_policy.archive_function IS 'Name and argument type of the function that has to say true before a table is dropped.';
 COMMENT ON COLUMN steward.range_policy.cold_after IS 'As given to set_tiering(); NULL: nothing is moved.';
 COMMENT ON COLUMN steward.range_policy.cold_tablespace IS 'Where older periods go.';
+COMMENT ON COLUMN steward.range_policy.seen_position IS 'Of integer keys: the last key of the highest partition that held a row, as of the last look; NULL before the first. What the views show.';
+COMMENT ON COLUMN steward.range_policy.seen_horizon IS 'Of integer keys: where the last expired partition ended, as of the last look; NULL: none was.';
 SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
 
 CREATE FUNCTION steward.manage_range(

@@ -25,6 +25,8 @@ pub(crate) enum Error {
     MultiColumnKey { relation: String, columns: i16 },
     #[error("partition key of {} is an expression", quoted(relation))]
     ExpressionKey { relation: String },
+    #[error("partition key of {} uses operator class {operator_class}", quoted(relation))]
+    OperatorClass { relation: String, operator_class: String },
     #[error(
         "partition key of {} has type {key_type}, which pg_steward cannot read",
         quoted(relation)
@@ -104,6 +106,8 @@ pub(crate) enum Error {
     NoAnswer { partition: String },
     #[error("function {function} belongs to {function_owner}")]
     FunctionOwner { relation: String, function: String, function_owner: String, owner: String },
+    #[error("{owner} may not execute function {function}")]
+    MayNotExecute { function: String, owner: String },
     #[error("{} belongs to {partition_owner}", quoted(partition))]
     PartitionOwner { partition: String, partition_owner: String, owner: String },
     #[error("schema \"{schema}\" does not exist")]
@@ -149,6 +153,7 @@ impl Error {
             | Self::TemplateKind { .. } => Code::ERRCODE_WRONG_OBJECT_TYPE,
             Self::MultiColumnKey { .. }
             | Self::ExpressionKey { .. }
+            | Self::OperatorClass { .. }
             | Self::SetHoldsRows { .. }
             | Self::OldSnapshot { .. }
             | Self::PartitionChanged { .. }
@@ -164,6 +169,7 @@ impl Error {
             Self::NotOwner { .. }
             | Self::TemplateOwner { .. }
             | Self::FunctionOwner { .. }
+            | Self::MayNotExecute { .. }
             | Self::PartitionOwner { .. }
             | Self::MayNotCreate { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
@@ -218,11 +224,6 @@ impl Error {
     /// Whether somebody asked us to stop: a cancel or a statement timeout.
     pub(crate) fn is_cancel(&self) -> bool {
         self.code() == Code::ERRCODE_QUERY_CANCELED
-    }
-
-    /// Something in this session uses the table still: a cursor.
-    pub(crate) fn is_in_use(&self) -> bool {
-        self.code() == Code::ERRCODE_OBJECT_IN_USE
     }
 
     /// Whether trying again soon may help: a lock not had in time, or a deadlock broken.

@@ -43,11 +43,19 @@ impl Error {
             Self::OtherStrategy { wanted, .. } => {
                 Some(format!("Name a table that was created with PARTITION BY {wanted}."))
             }
-            Self::MultiColumnKey { .. } | Self::ExpressionKey { .. } => Some(
+            Self::MultiColumnKey { .. } => Some(
                 "Partition by one column that holds the time or the number, for example \
                  PARTITION BY RANGE (created_at)."
                     .into(),
             ),
+            Self::ExpressionKey { .. } => Some(
+                "Partition by a column itself, for example PARTITION BY RANGE (created_at) or \
+                 HASH (tenant_id); a generated column cannot be a partition key."
+                    .into(),
+            ),
+            Self::OperatorClass { .. } => {
+                Some("Partition in the usual order of the type: leave the operator class out.".into())
+            }
             Self::UnsupportedKeyType { .. } => Some(
                 "Use timestamptz, timestamp, date, smallint, integer, bigint or numeric, or \
                  uuid, text or bytea with key_encoding 'uuidv7' or 'ulid'."
@@ -132,6 +140,10 @@ impl Error {
             ),
             Self::FunctionOwner { function, owner, .. } => Some(format!(
                 "It would run with the rights of {owner}: ALTER FUNCTION {function} OWNER TO {owner};"
+            )),
+            Self::MayNotExecute { function, owner } => Some(format!(
+                "GRANT EXECUTE ON FUNCTION {function} TO {};",
+                ident::name(owner)
             )),
             Self::PartitionOwner { partition, owner, .. } => Some(format!(
                 "It stays until it belongs to the owner of the set: ALTER TABLE {partition} OWNER TO {};",

@@ -59,6 +59,7 @@ pub(super) fn put_in_force(
     })?;
     let taken = in_time(&table.display(), || {
         let work = plan()?;
+        range::note_seen(&work)?;
         match work.refused {
             Some(refused) => Err(refused),
             None => take_all(&work),

@@ -4,7 +4,7 @@ use super::steps::{Action, Step, Work};
 use super::table;
 use crate::error::{Error, Result};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, identity, query, settings as pg_settings, signals};
+use crate::pg::{Oid, clock, identity, settings as pg_settings, signals};
 use crate::settings;
 
 /// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
@@ -84,6 +84,6 @@ pub(crate) fn take(work: &Work, step: &Step) -> Result<()> {
         return Err(blocked.clone());
     }
     pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-        identity::as_owner(work.owner, || query::run(&step.sql))
+        identity::as_owner(work.owner, |scope| scope.run(&step.sql))
     })
 }

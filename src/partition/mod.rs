@@ -17,7 +17,8 @@ pub(crate) use api::{
 };
 pub(crate) use apply::{Outcome, naming, retried, take};
 pub(crate) use range::{
-    Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, remember_make_up,
+    Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, note_seen,
+    remember_make_up,
 };
 pub(crate) use steps::{Action, Step, Work, lowest};
 pub(crate) use table::{Table, name, taken, tree};
@@ -41,7 +42,7 @@ fn refusal(table: Table) -> Error {
     let not_managed = table.not_managed();
     let possible = match table.strategy {
         Strategy::Range => range::check(table),
-        Strategy::Hash => Ok(()),
+        Strategy::Hash => table.must_be(Strategy::Hash),
         Strategy::List => table.must_be(Strategy::Range),
     };
     possible.err().unwrap_or(not_managed)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::blueprint::{Blueprint, Parts, Subpartitions};
-use super::range::Past;
+use super::range::{Past, Seen};
 use super::table::{self, Table};
 use crate::calendar::Name;
 use crate::error::{Error, Result};
@@ -121,6 +121,8 @@ pub(crate) struct Work {
     pub(crate) remembered: Option<i128>,
     /// What the set's retention and tiering are about; None: it has neither.
     pub(crate) past: Option<Past>,
+    /// Of keys without a clock: where the set stands, for the views.
+    pub(super) seen: Option<Seen>,
 }
 
 impl Work {

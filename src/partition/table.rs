@@ -31,6 +31,8 @@ pub(crate) struct Table {
     pub(crate) owner: Oid,
     pub(crate) schema_oid: Oid,
     pub(crate) strategy: Strategy,
+    /// Some part of its key is an expression: to read the key is to call the owner's code.
+    pub(crate) has_expression_key: bool,
 }
 
 impl Table {
@@ -39,7 +41,7 @@ impl Table {
         query::optional(
             "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relowner,
                     c.relnamespace, c.relkind::pg_catalog.text, pt.partstrat::pg_catalog.text,
-                    c.relpersistence = 't'
+                    c.relpersistence = 't', pt.partexprs IS NOT NULL
                FROM pg_catalog.pg_class c
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                LEFT JOIN pg_catalog.pg_partitioned_table pt ON pt.partrelid = c.oid
@@ -61,7 +63,8 @@ impl Table {
                     return Err(Error::Temporary { relation });
                 }
                 let (owner, schema_oid) = (row.required(3)?, row.required(4)?);
-                Ok(Self { oid, name, owner, schema_oid, strategy })
+                let has_expression_key = row.required(8)?;
+                Ok(Self { oid, name, owner, schema_oid, strategy, has_expression_key })
             },
         )?
         .ok_or(Error::NoSuchRelation { oid: ident::oid_number(oid) })
@@ -81,16 +84,20 @@ impl Table {
         Error::NotManaged { relation: self.display(), call }
     }
 
-    /// Makes sure of the strategy that a call is for. Errors: another one (42809).
+    /// Makes sure of the strategy that a call is for, and that the key is made of columns. Errors: another
+    /// strategy (42809), an expression (55000).
     pub(crate) fn must_be(&self, wanted: Strategy) -> Result<()> {
-        if self.strategy == wanted {
-            return Ok(());
+        if self.strategy != wanted {
+            return Err(Error::OtherStrategy {
+                relation: self.display(),
+                strategy: self.strategy.keyword(),
+                wanted: wanted.keyword(),
+            });
         }
-        Err(Error::OtherStrategy {
-            relation: self.display(),
-            strategy: self.strategy.keyword(),
-            wanted: wanted.keyword(),
-        })
+        match self.has_expression_key {
+            true => Err(Error::ExpressionKey { relation: self.display() }),
+            false => Ok(()),
+        }
     }
 }
 
@@ -110,10 +117,18 @@ pub(crate) fn names(oids: &[Oid]) -> Result<Vec<(Oid, Qualified)>> {
     )
 }
 
-/// What lies lowest below some relations, or they themselves: name and `relkind`.
-pub(crate) fn leaves(oids: Vec<Oid>) -> Result<Vec<(Qualified, String)>> {
+/// A relation that has no partitions.
+pub(crate) struct Leaf {
+    pub(crate) oid: Oid,
+    pub(crate) name: Qualified,
+    /// It is a foreign table, whose rows only a query can read.
+    pub(crate) is_foreign: bool,
+}
+
+/// What lies lowest below some relations, or they themselves.
+pub(crate) fn leaves(oids: Vec<Oid>) -> Result<Vec<Leaf>> {
     query::rows(
-        "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text
+        "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind = 'f', c.oid
            FROM (SELECT top.oid FROM pg_catalog.unnest($1) AS top (oid)
                  UNION
                  SELECT below.relid::pg_catalog.oid FROM pg_catalog.unnest($1) AS top (oid)
@@ -123,7 +138,7 @@ pub(crate) fn leaves(oids: Vec<Oid>) -> Result<Vec<(Qualified, String)>> {
         &[oids.into()],
         |row| {
             let name = Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?);
-            Ok((name, row.required(3)?))
+            Ok(Leaf { oid: row.required(4)?, name, is_foreign: row.required(3)? })
         },
     )
 }

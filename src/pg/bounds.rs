@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::{FromDatum, pg_sys};
 
+use super::identity::AsOwner;
 use crate::error::{Error, Result};
 use crate::partition::RawKey;
 
@@ -67,27 +68,33 @@ impl RangeBounds {
     /// transaction ends. `key_type` is the type of its only key column. None: no such relation any
     /// more.
     ///
-    /// The caller has seen in the catalog that it is a RANGE set with one column.
-    pub(crate) fn open(parent: pg_sys::Oid, key_type: pg_sys::Oid) -> Option<Self> {
+    /// The caller has seen in the catalog that it is a RANGE set with one column. Reading the bounds here
+    /// can call the owner's code (partcache.c, RelationBuildPartitionKey), asking for them later cannot.
+    pub(crate) fn open(
+        scope: &AsOwner,
+        parent: pg_sys::Oid,
+        key_type: pg_sys::Oid,
+    ) -> Result<Option<Self>> {
+        scope.check()?;
         // SAFETY: try_relation_open answers NULL for a relation that is gone. The descriptor stays
         // valid while the relation is open; it is closed in Drop.
         unsafe {
             let relation =
                 pg_sys::try_relation_open(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             if relation.is_null() {
-                return None;
+                return Ok(None);
             }
             let descriptor = pg_sys::RelationGetPartitionDesc(relation, false);
             let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(key_type, &mut output, &mut varlena);
-            Some(Self {
+            Ok(Some(Self {
                 relation,
                 bounds: (*descriptor).boundinfo,
                 oids: (*descriptor).oids,
                 key_type,
                 output,
                 is_pending: (*descriptor).detached_exist,
-            })
+            }))
         }
     }
 
@@ -226,7 +233,11 @@ pub(crate) struct RawHash {
 
 /// The partitions of a HASH set, by modulus and remainder. Opens it under ACCESS SHARE, which is kept
 /// until the transaction ends. None: no such relation any more.
-pub(crate) fn hash_partitions(parent: pg_sys::Oid) -> Option<Vec<RawHash>> {
+pub(crate) fn hash_partitions(
+    scope: &AsOwner,
+    parent: pg_sys::Oid,
+) -> Result<Option<Vec<RawHash>>> {
+    scope.check()?;
     // SAFETY: try_relation_open answers NULL for a relation that is gone; the descriptor is valid
     // while the relation is open. For HASH, datums[i] is a modulus and a remainder, both int4, and
     // oids[i] the partition that has them (partbounds.c, create_hash_bounds).
@@ -234,7 +245,7 @@ pub(crate) fn hash_partitions(parent: pg_sys::Oid) -> Option<Vec<RawHash>> {
         let relation =
             pg_sys::try_relation_open(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         if relation.is_null() {
-            return None;
+            return Ok(None);
         }
         let descriptor = pg_sys::RelationGetPartitionDesc(relation, false);
         let bounds =
@@ -251,7 +262,7 @@ pub(crate) fn hash_partitions(parent: pg_sys::Oid) -> Option<Vec<RawHash>> {
             (0..bounds.ndatums.max(0) as usize).map(each).collect()
         });
         pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        Some(found)
+        Ok(Some(found))
     }
 }
 
@@ -273,7 +284,7 @@ pub(crate) fn can_open_now(parent: pg_sys::Oid) -> bool {
 ///
 /// # Safety
 /// `value` is a non-NULL Datum of type `key_type`.
-unsafe fn raw_key(key_type: pg_sys::Oid, value: pg_sys::Datum, literal: &str) -> Option<RawKey> {
+pub(super) unsafe fn raw_key(key_type: pg_sys::Oid, value: pg_sys::Datum, literal: &str) -> Option<RawKey> {
     // SAFETY: the caller vouches for type and value; from_datum copies what it needs.
     unsafe {
         match key_type {

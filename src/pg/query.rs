@@ -1,47 +1,26 @@
-//! Typed queries: SQL text that is constant, values that are bound.
+//! Typed queries on the server's catalogs and on our own tables: the text is constant, values are bound.
+//! So it names no relation of a user's, and calls nothing of theirs; what does is in `user_sql.rs`.
 //!
-//! A constant text is planned once a session, as PL/pgSQL does: planning the catalog joins takes ten
-//! times as long as running them, and a pass over the sets runs the same few for each.
+//! A text is planned once a session, as PL/pgSQL does: planning the catalog joins takes ten times as long
+//! as running them, and a pass over the sets runs the same few for each.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CString;
 
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
-use pgrx::pg_sys::{self, PgOid};
-use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiClient, SpiHeapTupleData, SpiTupleTable};
+use pgrx::pg_sys::PgOid;
+use pgrx::spi::{self, OwnedPreparedStatement, Spi, SpiClient, SpiHeapTupleData};
 
 use crate::error::{Error, Result};
-
-/// The text of a statement.
-pub(crate) enum Sql {
-    /// Written down in our source: its plan is kept. The server makes a kept plan anew when a table,
-    /// a function or the search_path that it was made for has changed
-    /// (src/backend/utils/cache/plancache.c).
-    Constant(&'static str),
-    /// Put together for one call, of constants and of names from `ident.rs`.
-    Composed(String),
-}
-
-impl From<&'static str> for Sql {
-    fn from(text: &'static str) -> Self {
-        Self::Constant(text)
-    }
-}
-
-impl From<String> for Sql {
-    fn from(text: String) -> Self {
-        Self::Composed(text)
-    }
-}
 
 thread_local! {
     /// Never freed: there are as many as our source has texts.
     static PLANS: RefCell<HashMap<&'static str, &'static OwnedPreparedStatement>> = RefCell::default();
 }
 
-/// The plan of a constant text, made at its first use. A text's values have the same types wherever
-/// it is used.
+/// The plan of a text, made at its first use. A text's values have the same types wherever it is used.
+/// The server makes a kept plan anew when a table, a function or the search_path that it was made for has
+/// changed (src/backend/utils/cache/plancache.c).
 fn plan(
     client: &SpiClient<'_>,
     text: &'static str,
@@ -59,7 +38,11 @@ fn plan(
 /// One row of an answer; columns count from 1.
 pub(crate) struct Row<'a>(SpiHeapTupleData<'a>);
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    pub(super) fn new(tuple: SpiHeapTupleData<'a>) -> Self {
+        Self(tuple)
+    }
+
     /// A column that may be NULL.
     pub(crate) fn optional<T: FromDatum + IntoDatum>(&self, column: usize) -> Result<Option<T>> {
         Ok(self.0.get(column)?)
@@ -73,22 +56,19 @@ impl Row<'_> {
 
 /// All rows, each turned into a value at once: nothing of the answer outlives the call.
 pub(crate) fn rows<T>(
-    sql: impl Into<Sql>,
+    sql: &'static str,
     values: &[DatumWithOid<'_>],
     mut each: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     Spi::connect(|client| {
-        let answer = match sql.into() {
-            Sql::Constant(text) => client.select(plan(client, text, values)?, None, values)?,
-            Sql::Composed(text) => client.select(&text, None, values)?,
-        };
+        let answer = client.select(plan(client, sql, values)?, None, values)?;
         answer.map(|tuple| each(&Row(tuple))).collect()
     })
 }
 
 /// The first row, if there is one.
 pub(crate) fn optional<T>(
-    sql: impl Into<Sql>,
+    sql: &'static str,
     values: &[DatumWithOid<'_>],
     each: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
@@ -97,7 +77,7 @@ pub(crate) fn optional<T>(
 
 /// The one row that must be there.
 pub(crate) fn one<T>(
-    sql: impl Into<Sql>,
+    sql: &'static str,
     values: &[DatumWithOid<'_>],
     each: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<T> {
@@ -105,71 +85,21 @@ pub(crate) fn one<T>(
 }
 
 /// Runs a statement that changes something; gives the number of rows it touched.
-pub(crate) fn change(sql: impl Into<Sql>, values: &[DatumWithOid<'_>]) -> Result<usize> {
-    Spi::connect_mut(|client| Ok(update(client, sql.into(), values)?.len()))
+pub(crate) fn change(sql: &'static str, values: &[DatumWithOid<'_>]) -> Result<usize> {
+    Spi::connect_mut(|client| {
+        let plan = plan(client, sql, values)?;
+        Ok(client.update(plan, None, values)?.len())
+    })
 }
 
 /// Rows of a statement that also changes something (`… RETURNING`).
 pub(crate) fn changed_rows<T>(
-    sql: impl Into<Sql>,
+    sql: &'static str,
     values: &[DatumWithOid<'_>],
     mut each: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     Spi::connect_mut(|client| {
-        update(client, sql.into(), values)?.map(|tuple| each(&Row(tuple))).collect()
+        let plan = plan(client, sql, values)?;
+        client.update(plan, None, values)?.map(|tuple| each(&Row(tuple))).collect()
     })
-}
-
-fn update<'client>(
-    client: &mut SpiClient<'client>,
-    sql: Sql,
-    values: &[DatumWithOid<'_>],
-) -> Result<SpiTupleTable<'client>> {
-    Ok(match sql {
-        Sql::Constant(text) => {
-            let plan = plan(client, text, values)?;
-            client.update(plan, None, values)?
-        }
-        Sql::Composed(text) => client.update(&text, None, values)?,
-    })
-}
-
-/// Runs a statement that changes something under a snapshot of this instant, also in a transaction that
-/// has had its snapshot for long; gives the number of rows it touched.
-pub(crate) fn change_latest(sql: &str) -> Result<u64> {
-    let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
-    Spi::connect_mut(|_| {
-        // SAFETY: connected to SPI. The snapshot is copied before it is used (src/backend/executor/
-        // spi.c, _SPI_execute_plan, as for the checks of foreign keys in ri_triggers.c).
-        unsafe {
-            let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut());
-            if plan.is_null() {
-                let code = pg_sys::SPI_result;
-                return Err(Error::Query { message: format!("SPI code {code}") });
-            }
-            let code = pg_sys::SPI_execute_snapshot(
-                plan,
-                std::ptr::null_mut(),
-                std::ptr::null(),
-                pg_sys::GetLatestSnapshot(),
-                std::ptr::null_mut(),
-                false,
-                true,
-                0,
-            );
-            match code {
-                code if code < 0 => Err(Error::Query { message: format!("SPI code {code}") }),
-                _ => Ok(pg_sys::SPI_processed),
-            }
-        }
-    })
-}
-
-/// Runs statements, or none, that take no values: the SQL of a step, whose every name came through
-/// `ident.rs`.
-pub(crate) fn run(sql: &str) -> Result<()> {
-    if sql.is_empty() {
-        return Ok(());
-    }
-    change(sql.to_owned(), &[]).map(|_| ())
 }

@@ -34,6 +34,11 @@ pub(crate) fn failure(object: &str, error: &Error) {
     report.report(PgLogLevel::WARNING);
 }
 
+/// What must not be gone on with: ends this process.
+pub(crate) fn fatal(message: &str) {
+    ereport!(PgLogLevel::FATAL, pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, prefixed(false, message));
+}
+
 /// Something the administrator should know, once.
 pub(crate) fn log(message: &str) {
     step(false, message);

@@ -1,6 +1,6 @@
 //! Server settings that hold for one piece of work and are then taken back.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
@@ -11,6 +11,10 @@ fn save(name: &str, value: &str) {
 
 fn set(name: &str, value: &str, action: pg_sys::GucAction::Type) {
     let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
+    set_text(&name, &value, action);
+}
+
+fn set_text(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     // SAFETY: both strings live through the call, which copies them; elevel 0 lets guc.c choose.
     unsafe {
         pg_sys::set_config_option(
@@ -24,6 +28,16 @@ fn set(name: &str, value: &str, action: pg_sys::GucAction::Type) {
             false,
         );
     }
+}
+
+/// Whose session this is: until the enclosing nesting level ends, or, in a worker, from now on unless the
+/// transaction is aborted. `role`: a name, in the encoding of the database.
+pub(super) fn session_user(role: &CStr, for_good: bool) {
+    let action = match for_good {
+        true => pg_sys::GucAction::GUC_ACTION_SET,
+        false => pg_sys::GucAction::GUC_ACTION_SAVE,
+    };
+    set_text(c"session_authorization", role, action);
 }
 
 /// The commit of the current transaction does not wait for the disk: after a crash it may never

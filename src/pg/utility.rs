@@ -6,7 +6,7 @@ use std::ffi::CString;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::transaction::Commit;
-use super::{identity, settings, subtransaction, workers};
+use super::{identity, report, settings, subtransaction, transaction, workers};
 use crate::error::{Error, Result};
 
 /// Runs a utility statement in a worker, outside of any transaction, with the rights of `owner`.
@@ -31,6 +31,14 @@ pub(super) fn alone(
     // SAFETY: outside any transaction, as a worker's start is.
     unsafe { pg_sys::ResetAllOptions() };
     workers::settle();
+    // What the statement has committed on its way has kept the session the owner's.
+    let ours = transaction::run(|| {
+        identity::begin_worker_session();
+        Ok(())
+    });
+    if ours.is_err() || !identity::is_worker_session() {
+        report::fatal("the session's user could not be restored");
+    }
     settings::session("application_name", &shown);
     outcome
 }
@@ -54,6 +62,7 @@ unsafe fn as_owner(owner: pg_sys::Oid, text: &CString) -> Result<()> {
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
+            identity::begin_session_of(owner);
             pg_sys::SetUserIdAndSecContext(owner, identity::OWNER_CONTEXT);
             pg_sys::MemoryContextSwitchTo(memory);
             let raw = (*(*pg_sys::pg_parse_query(text.as_ptr())).elements).ptr_value;

@@ -8,7 +8,7 @@ use pgrx::bgworkers::{
 };
 use pgrx::{IntoDatum, pg_sys};
 
-use super::{settings, signals, version};
+use super::{identity, settings, signals, version};
 
 const LIBRARY: &str = "pg_steward";
 
@@ -126,7 +126,10 @@ pub(super) fn connect_to(database: pg_sys::Oid) -> String {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
     }
     settle();
-    let name = super::transaction::run(|| Ok(super::databases::name(database)));
+    let name = super::transaction::run(|| {
+        identity::begin_worker_session();
+        Ok(super::databases::name(database))
+    });
     name.ok().flatten().unwrap_or_else(|| database.to_u32().to_string())
 }
 

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use super::catalog;
 use crate::error::{Error, Result};
 use crate::partition::{Fate, OwnedRange, Retention, Tiering, needed};
-use crate::pg::{Oid, identity, query};
+use crate::pg::{Oid, ident, identity, query};
 
 #[pg_extern(sql = false)]
 fn set_retention(
@@ -98,11 +98,13 @@ fn check_function(set: &OwnedRange, fate: Fate, function: Oid) -> Result<String>
             "Give action => 'drop', or leave archive_function out.",
         ));
     }
-    let signature = query::one(
-        "SELECT $1::pg_catalog.regprocedure::pg_catalog.text",
-        &[function.into()],
-        |row| row.required::<String>(1),
-    )?;
+    let signature = catalog::signature(function)?.ok_or_else(|| {
+        set.invalid(
+            "archive_function",
+            format!("there is no function with OID {}", ident::oid_number(function)),
+            "It takes a regclass and returns a boolean, for example public.archive(regclass).",
+        )
+    })?;
     catalog::archive_function(&set.display(), &signature, set.owner())?;
     Ok(signature)
 }

@@ -1,12 +1,13 @@
 //! Takes the steps of retention and tiering, each in a transaction of its own.
 
+use super::catalog::ArchiveFunction;
 use super::{catalog, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::partition::{self, Action, Fate, Step, Work};
 use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::{self, Commit, Transactions};
-use crate::pg::{Oid, clock, extension, identity, query, settings as pg_settings, subtransaction};
+use crate::pg::{Oid, clock, extension, identity, settings as pg_settings, trigger};
 use crate::settings;
 
 /// How much there is to copy: none yet, and of how many bytes; None: no step copies.
@@ -128,10 +129,16 @@ fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
         if transaction::with_latest_snapshot(|| catalog::state(subject))?.is_none() {
             return Ok(()); // the archive function, or somebody, was faster
         }
+        let changed = || Error::PartitionChanged { partition: step.partition.to_string() };
         if expect_name(step, subject)? {
-            return Err(Error::PartitionChanged { partition: step.partition.to_string() });
+            return Err(changed());
         }
-        partition::take(work, step)
+        partition::take(work, step)?;
+        // Its schema may have been renamed in between: then it was another one.
+        match transaction::with_latest_snapshot(|| catalog::state(subject))? {
+            None => Ok(()),
+            Some(_) => Err(changed()),
+        }
     })
 }
 
@@ -139,7 +146,7 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
     under_lock(subject, TableLock::AccessExclusive, || {
         expect_name(step, subject)?;
         for (role, sql) in &step.as_others {
-            identity::as_owner(*role, || query::run(sql))?;
+            identity::as_owner(*role, |scope| scope.run(sql))?;
         }
         partition::take(work, step)?;
         extension::hold()?;
@@ -151,6 +158,9 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
 /// two. That it said true is noted in the same transaction: what it archived in this database and the
 /// note are there together, or not at all.
 fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
+    if transactions.own_without_waiting(|| catalog::is_archived(subject))? {
+        return Ok(());
+    }
     // Crash first: what takes this process down with it is a failure, too.
     if transactions.own_without_waiting(|| catalog::ask(subject))? {
         let error = Error::NoAnswer { partition: step.partition.to_string() };
@@ -162,25 +172,19 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         // transaction's (lock.c, LockReleaseSession).
         identity::as_steward(|| jobs::keep_runs_away(work.parent))?;
         let tree = transaction::with_latest_snapshot(|| partition::tree(subject))?;
-        let done = under_locks(&tree, TableLock::ShareRowExclusive, || {
-            if expect_name(step, subject)? {
-                return Err(Error::PartitionChanged { partition: step.partition.to_string() });
-            }
-            transaction::with_latest_snapshot(|| catalog::is_archived(subject))
+        under_locks(&tree, TableLock::ShareRowExclusive, || match expect_name(step, subject)? {
+            true => Err(Error::PartitionChanged { partition: step.partition.to_string() }),
+            false => Ok(()),
         })?;
-        if done {
-            return Ok(());
-        }
-        still_ours(work)?;
-        let answer = identity::as_owner(work.owner, || {
-            query::one(step.sql.clone(), &[], |row| row.optional::<bool>(1))
-        })?;
+        // From here on nothing of ours is locked, however long it takes.
+        let function = archive_function(work)?;
+        let answer = identity::as_owner(work.owner, |scope| scope.asks(function.oid, subject))?;
         identity::as_steward(|| jobs::renew_lock(work.parent))?;
         if answer != Some(true) {
             return Err(Error::NotArchived { partition: step.partition.to_string(), answer });
         }
         extension::hold()?;
-        seal(subject)?;
+        seal(work, subject)?;
         catalog::note_archived(subject)
     });
     match &outcome {
@@ -197,16 +201,12 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
 /// neither. Whoever waits for the function to end would be the first to.
 ///
 /// The function may have dropped the table, or attached it to another one.
-fn seal(subject: Oid) -> Result<()> {
+fn seal(work: &Work, subject: Oid) -> Result<()> {
     match transaction::with_latest_snapshot(|| catalog::state(subject))? {
-        Some((name, false)) => {
-            identity::as_server(|| {
-                query::run(&steps::sealing(&name))?;
-                // A cursor that the function has left open on the table stands in the way of this.
-                match subtransaction::run(|| query::run(&steps::sealing_for_replicas(&name))) {
-                    Err(error) if error.is_in_use() => Ok(()),
-                    outcome => outcome,
-                }
+        Some((_, false)) => {
+            let function = trigger::refuse_write()?;
+            identity::as_owner(work.owner, |scope| {
+                trigger::before_each_row(scope, subject, steps::SEAL, function)
             })?;
             extension::take_along(subject, steps::SEAL)
         }
@@ -223,15 +223,13 @@ fn note_failure(transactions: &Transactions<'_>, subject: Oid, error: &Error) ->
     })
 }
 
-/// The plan may be hours old: somebody else's function may go by that name now.
-fn still_ours(work: &Work) -> Result<()> {
+/// The function as it is now: the plan may be hours old, and somebody else's may go by that name.
+fn archive_function(work: &Work) -> Result<ArchiveFunction> {
     let retention = work.past.as_ref().and_then(|past| past.retention.as_ref());
-    let Some(signature) = retention.and_then(|policy| policy.archive_function.as_ref()) else {
-        return Ok(());
-    };
+    let signature = retention.and_then(|policy| policy.archive_function.as_deref());
     transaction::with_latest_snapshot(|| {
         let set = partition::name(work.parent)?.map(|name| name.to_string()).unwrap_or_default();
-        catalog::archive_function(&set, signature, work.owner).map(|_| ())
+        catalog::archive_function(&set, signature.unwrap_or_default(), work.owner)
     })
 }
 

@@ -315,10 +315,30 @@ pub(super) fn state(partition: Oid) -> Result<Option<(Qualified, bool)>> {
     )
 }
 
-/// A function that may be asked whether a table is archived, as SQL calls it. Errors: there is none,
-/// it does not answer yes or no (22023), or it is somebody else's (42501), who could have it do
-/// anything with the rights of the set's owner.
-pub(super) fn archive_function(relation: &str, signature: &str, owner: Oid) -> Result<String> {
+/// A function that is asked whether a table is archived.
+pub(super) struct ArchiveFunction {
+    pub(super) oid: Oid,
+    pub(super) name: Qualified,
+}
+
+/// A function's name and argument type, as they are stored; None: there is none of that OID.
+pub(super) fn signature(function: Oid) -> Result<Option<String>> {
+    query::optional(
+        "SELECT p.oid::pg_catalog.regprocedure::pg_catalog.text FROM pg_catalog.pg_proc p
+          WHERE p.oid = $1",
+        &[function.into()],
+        |row| row.required(1),
+    )
+}
+
+/// A function that may be asked whether a table is archived. Errors: there is none, it does not answer yes
+/// or no (22023), the set's owner may not execute it, or it is somebody else's (42501), who could have it
+/// do anything with the rights of the set's owner.
+pub(super) fn archive_function(
+    relation: &str,
+    signature: &str,
+    owner: Oid,
+) -> Result<ArchiveFunction> {
     let invalid = |problem: String| Error::InvalidArgument {
         relation: relation.to_owned(),
         argument: "archive_function",
@@ -332,7 +352,8 @@ pub(super) fn archive_function(relation: &str, signature: &str, owner: Oid) -> R
                 p.prokind = 'f' AND NOT p.proretset AND p.pronargs = 1
                 AND p.prorettype = 'pg_catalog.bool'::pg_catalog.regtype
                 AND p.proargtypes[0] = 'pg_catalog.regclass'::pg_catalog.regtype,
-                p.proowner = $2 OR r.rolsuper, r.rolname::pg_catalog.text
+                p.proowner = $2 OR r.rolsuper, r.rolname::pg_catalog.text, p.oid,
+                pg_catalog.has_function_privilege($2, p.oid, 'EXECUTE')
            FROM pg_catalog.pg_proc p
            JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
            JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
@@ -344,6 +365,8 @@ pub(super) fn archive_function(relation: &str, signature: &str, owner: Oid) -> R
                 row.required::<bool>(3)?,
                 row.required::<bool>(4)?,
                 row.required::<String>(5)?,
+                row.required::<Oid>(6)?,
+                row.required::<bool>(7)?,
             ))
         },
     )?;
@@ -352,12 +375,16 @@ pub(super) fn archive_function(relation: &str, signature: &str, owner: Oid) -> R
         Some((_, false, ..)) => {
             Err(invalid(format!("{signature} is no function (regclass) RETURNS boolean")))
         }
-        Some((_, _, false, function_owner)) => Err(Error::FunctionOwner {
+        Some((_, _, false, function_owner, ..)) => Err(Error::FunctionOwner {
             relation: relation.to_owned(),
             function: signature.to_owned(),
             function_owner,
             owner: identity::role_name(owner)?,
         }),
-        Some((name, true, true, _)) => Ok(name.to_string()),
+        Some((.., false)) => Err(Error::MayNotExecute {
+            function: signature.to_owned(),
+            owner: identity::role_name(owner)?,
+        }),
+        Some((name, true, true, _, oid, true)) => Ok(ArchiveFunction { oid, name }),
     }
 }

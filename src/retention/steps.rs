@@ -318,7 +318,7 @@ impl Drafting<'_> {
             .unwrap_or_default();
         let found = catalog::archive_function(&self.set.to_string(), signature, self.work.owner);
         let (function, blocked) = match found {
-            Ok(function) => (function, None),
+            Ok(function) => (function.name.to_string(), None),
             Err(error) => (signature.to_owned(), Some(error)),
         };
         let table = ident::literal(&subject.name.to_string());
@@ -357,7 +357,7 @@ fn relocate(subject: &Subject<'_>) -> Draft {
 /// The trigger that refuses what would be written into an archived table.
 pub(super) const SEAL: &CStr = c"pg_steward_archived";
 
-/// What makes it.
+/// What makes it; `pg/trigger.rs` does both, by the table's OID.
 pub(super) fn sealing(table: &Qualified) -> String {
     let seal = SEAL.to_string_lossy();
     format!(

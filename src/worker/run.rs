@@ -39,6 +39,7 @@ pub(super) fn run(
         let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
             maintenance::prepare(job.target, now, retry_at)
         })?;
+        partition::note_seen(&work)?;
         if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
             forget_what_is_back(job)?;
         }

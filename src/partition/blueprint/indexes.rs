@@ -70,28 +70,36 @@ impl Index {
 /// The indexes of one table, as [`Index::read`] wants them. A definition from USING on: what
 /// precedes it is rebuilt exactly as pg_get_indexdef_worker (src/backend/utils/adt/ruleutils.c)
 /// writes it, and cut off.
-const INDEXES: &str = "
-    SELECT pg_catalog.pg_get_constraintdef(k.oid) AS constraint_definition, i.indisunique,
-           pg_catalog.substr(pg_catalog.pg_get_indexdef(i.indexrelid), 1 + pg_catalog.length(
-               pg_catalog.format('CREATE %sINDEX %I ON %s%I.%I ',
-                   CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname,
-                   CASE WHEN ic.relkind = 'I' THEN 'ONLY ' ELSE '' END, tn.nspname, tc.relname)))
-               AS definition,
-           ic.reloptions, ts.spcname::pg_catalog.text AS tablespace, i.indrelid, i.indisreplident,
-           i.indisvalid, ic.relname
-      FROM pg_catalog.pg_index i
-      JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
-      JOIN pg_catalog.pg_class tc ON tc.oid = i.indrelid
-      JOIN pg_catalog.pg_namespace tn ON tn.oid = tc.relnamespace
-      LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = ic.reltablespace
-      LEFT JOIN pg_catalog.pg_constraint k
-        ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')";
+macro_rules! indexes_sql {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            "SELECT pg_catalog.pg_get_constraintdef(k.oid) AS constraint_definition, i.indisunique,
+                   pg_catalog.substr(pg_catalog.pg_get_indexdef(i.indexrelid), 1 + pg_catalog.length(
+                       pg_catalog.format('CREATE %sINDEX %I ON %s%I.%I ',
+                           CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, ic.relname,
+                           CASE WHEN ic.relkind = 'I' THEN 'ONLY ' ELSE '' END, tn.nspname, tc.relname)))
+                       AS definition,
+                   ic.reloptions, ts.spcname::pg_catalog.text AS tablespace, i.indrelid, i.indisreplident,
+                   i.indisvalid, ic.relname
+              FROM pg_catalog.pg_index i
+              JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+              JOIN pg_catalog.pg_class tc ON tc.oid = i.indrelid
+              JOIN pg_catalog.pg_namespace tn ON tn.oid = tc.relnamespace
+              LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = ic.reltablespace
+              LEFT JOIN pg_catalog.pg_constraint k
+                ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')",
+            $after
+        )
+    };
+}
 
 /// Keys and indexes of the template that the parent does not have; keys first.
 pub(super) fn of_template(template: Oid, parent: Oid) -> Result<Vec<Index>> {
     query::rows(
-        format!(
-            "WITH x AS ({INDEXES})
+        indexes_sql!(
+            "WITH x AS (",
+            ")
              SELECT own.* FROM x own
               WHERE own.indrelid = $1 AND own.indisvalid
                 AND NOT EXISTS (SELECT FROM x had
@@ -128,7 +136,7 @@ pub(super) fn replica_identity(parent: Oid) -> Result<ReplicaIdentity> {
         Some("n") => ReplicaIdentity::Nothing,
         Some("i") => {
             let index = query::optional(
-                format!("SELECT x.* FROM ({INDEXES}) x WHERE x.indrelid = $1 AND x.indisreplident"),
+                indexes_sql!("SELECT x.* FROM (", ") x WHERE x.indrelid = $1 AND x.indisreplident"),
                 &[parent.into()],
                 Index::read,
             )?;

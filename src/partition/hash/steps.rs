@@ -6,12 +6,13 @@ use crate::calendar::Name;
 use crate::calendar::label::{self, NameValue};
 use crate::error::{Error, Result};
 use crate::partition::steps::{Action, Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
-use crate::partition::table::{self, Table};
+use crate::partition::table::{self, Strategy, Table};
 use crate::pg::bounds::{self, RawHash};
-use crate::pg::{Oid, ident, identity, query, transaction};
+use crate::pg::{Oid, heap, ident, identity, transaction};
 
 /// Reads a managed set and plans it at an instant; changes nothing.
 pub(in crate::partition) fn prepare(table: Table, at: i64) -> Result<Work> {
+    table.must_be(Strategy::Hash)?;
     let request = policy::stored(table.oid)?.ok_or_else(|| table.not_managed())?;
     let set = policy::interpret(table, &request)?;
     plan(&set, at)
@@ -73,7 +74,8 @@ pub(super) fn check_modulus(table: &Table, modulus: u32) -> Result<()> {
 /// The partitions that a set has.
 pub(super) fn partitions(table: &Table) -> Result<Vec<RawHash>> {
     let no_such = || Error::NoSuchRelation { oid: ident::oid_number(table.oid) };
-    bounds::hash_partitions(table.oid).ok_or_else(no_such)
+    identity::as_owner(table.owner, |scope| bounds::hash_partitions(scope, table.oid))?
+        .ok_or_else(no_such)
 }
 
 pub(super) fn class(raw: &RawHash) -> Class {
@@ -87,8 +89,8 @@ pub(super) fn make_sure_it_is_empty(table: &Table) -> Result<()> {
     if transaction::sees_the_past() {
         return Err(Error::OldSnapshot { relation: table.display() });
     }
-    identity::as_owner(table.owner, || {
-        query::run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.name))
+    identity::as_owner(table.owner, |scope| {
+        scope.run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.name))
     })?;
     let existing = partitions(table)?;
     let holds_rows = || Error::SetHoldsRows {
@@ -96,20 +98,15 @@ pub(super) fn make_sure_it_is_empty(table: &Table) -> Result<()> {
         partitions: u32::try_from(existing.len()).unwrap_or(u32::MAX),
     };
     let oids: Vec<Oid> = existing.iter().map(|raw| raw.oid).collect();
-    for (name, kind) in table::leaves(oids)? {
-        // A table's own rows are read without calling anything of anybody's; what else it may be is
-        // not taken for empty.
-        let empty = kind == "r"
-            && identity::as_server(|| {
-                query::one(format!("SELECT NOT EXISTS (SELECT FROM ONLY {name})"), &[], |row| {
-                    row.required(1)
-                })
-            })?;
-        if !empty {
-            return Err(holds_rows());
-        }
+    let leaves = table::leaves(oids)?;
+    // What is no plain table, a foreign one, is not taken for empty.
+    if leaves.iter().any(|leaf| leaf.is_foreign) {
+        return Err(holds_rows());
     }
-    Ok(())
+    let full = identity::as_owner(table.owner, |scope| {
+        leaves.iter().try_fold(false, |full, leaf| Ok(full || heap::holds_rows(scope, leaf.oid)?))
+    })?;
+    if full { Err(holds_rows()) } else { Ok(()) }
 }
 
 fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
@@ -122,6 +119,7 @@ fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
         make_up_from: None,
         remembered: None,
         past: None,
+        seen: None,
     }
 }
 

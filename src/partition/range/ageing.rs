@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::catalog::Set;
-use super::key::{Axis, FOREVER};
+use super::key::{Axis, FOREVER, RawKey};
 use super::plan;
 use super::policy::Invalid;
 use crate::error::Result;
 use crate::partition::table;
 use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
 use crate::pg::ident::Qualified;
-use crate::pg::{Oid, clock, identity, query, settings, subtransaction};
+use crate::pg::{Oid, clock, heap, identity, query, settings, subtransaction};
 
 /// When the calendar does not say when a period will be too old, in microseconds.
 const LOOK_AGAIN_MICROSECONDS: i64 = 3_600_000_000;
@@ -195,6 +195,15 @@ pub(super) fn past(
     }))
 }
 
+/// Where the last period ends that retention takes out of the set.
+pub(super) fn last_expired(past: Option<&Past>) -> Option<i128> {
+    let past = past?;
+    let expired = |period: &&Period| {
+        !period.is_last && period.ends <= past.position && Some(period.ends) <= past.horizon
+    };
+    past.periods.iter().rev().find(expired).map(|period| period.ends)
+}
+
 /// The horizon of the set's retention alone.
 pub(super) fn horizon(
     set: &Set,
@@ -287,25 +296,36 @@ impl Horizons<'_> {
 }
 
 fn highest_key(set: &Set, bounds: &RangeBounds) -> Result<Option<i128>> {
-    let key = set.parent.key_sql();
     for place in (0..bounds.positions()).rev() {
         let Some(raw) = bounds.at(place) else { continue };
-        let Some(name) = table::name(raw.oid)? else { continue };
-        let highest = identity::as_owner(set.parent.table.owner, || {
-            query::one(
-                format!(
-                    "SELECT pg_catalog.floor(pg_catalog.max({key})::pg_catalog.numeric)\
-                     ::pg_catalog.text FROM {name}"
-                ),
-                &[],
-                |row| row.optional::<String>(1),
-            )
-        })?;
-        if let Some(text) = highest {
-            return Ok(text.parse().ok());
+        if let Some(highest) = highest_key_in(set, raw.oid)? {
+            return Ok(Some(highest));
         }
     }
     Ok(None)
+}
+
+/// The highest key in a partition, whoever may see it.
+fn highest_key_in(set: &Set, partition: Oid) -> Result<Option<i128>> {
+    let leaves = table::leaves(vec![partition])?;
+    let (column, key) = (&set.parent.column, set.parent.key_sql());
+    identity::as_owner(set.parent.table.owner, |scope| {
+        let mut highest = None;
+        for leaf in leaves {
+            let found = match leaf.is_foreign {
+                true => scope
+                    .one(
+                        &format!("SELECT pg_catalog.max({key})::pg_catalog.text FROM {}", leaf.name),
+                        &[],
+                        |row| row.optional::<String>(1),
+                    )?
+                    .map(RawKey::Decimal),
+                false => heap::greatest(scope, leaf.oid, column)?,
+            };
+            highest = highest.max(found.and_then(|raw| set.policy.key.decode(&raw)));
+        }
+        Ok(highest)
+    })
 }
 
 fn every(set: &Set, position: i128) -> Option<i64> {

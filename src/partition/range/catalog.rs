@@ -12,7 +12,7 @@ use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{self, RangeBounds, RawEdge, RawRange};
 use crate::pg::ident;
 use crate::pg::time_zone::ServerZone;
-use crate::pg::{Oid, query};
+use crate::pg::{Oid, identity, query};
 
 /// A table that is partitioned by range on one column, managed or not.
 #[derive(Clone, Debug)]
@@ -61,8 +61,10 @@ pub(super) fn parent(table: Table) -> Result<Parent> {
     let missing = Error::NoSuchRelation { oid: ident::oid_number(table.oid) };
     let key = query::optional(
         "SELECT pt.partnatts, a.attname::pg_catalog.text, coalesce(nullif(t.typbasetype, 0), t.oid),
-                pg_catalog.format_type(a.atttypid, NULL)
+                pg_catalog.format_type(a.atttypid, NULL),
+                CASE WHEN pt.partclass[0] >= 16384 THEN o.opcname::pg_catalog.text END
            FROM pg_catalog.pg_partitioned_table pt
+           JOIN pg_catalog.pg_opclass o ON o.oid = pt.partclass[0]
            LEFT JOIN pg_catalog.pg_attribute a
              ON a.attrelid = pt.partrelid AND a.attnum = pt.partattrs[0]
            LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -76,6 +78,10 @@ pub(super) fn parent(table: Table) -> Result<Parent> {
             let Some(column) = row.optional::<String>(2)? else {
                 return Err(Error::ExpressionKey { relation: table.display() });
             };
+            // Its order is none that an axis knows, and sorting bounds calls its functions.
+            if let Some(operator_class) = row.optional(5)? {
+                return Err(Error::OperatorClass { relation: table.display(), operator_class });
+            }
             Ok((column, row.required::<Oid>(3)?, row.required::<String>(4)?))
         },
     )?;
@@ -144,8 +150,9 @@ impl Set {
     }
 
     /// Opens the set's bounds; None when the parent is gone.
-    pub(super) fn bounds(&self) -> Option<RangeBounds> {
-        RangeBounds::open(self.parent.table.oid, self.parent.key_type_oid)
+    pub(super) fn bounds(&self) -> Result<Option<RangeBounds>> {
+        let Parent { table, key_type_oid, .. } = &self.parent;
+        identity::as_owner(table.owner, |scope| RangeBounds::open(scope, table.oid, *key_type_oid))
     }
 
     /// What a bound in the catalog means on the set's axis.

@@ -133,7 +133,7 @@ fn look(parent: Oid, after: Option<&str>) -> Result<Option<Waiting>> {
         let (request, _) = policy::stored(parent.table.oid)?.ok_or_else(not_managed)?;
         let set = policy::interpret(parent, &request)?;
         let no_such = || Error::NoSuchRelation { oid: ident::oid_number(set.parent.table.oid) };
-        let bounds = set.bounds().ok_or_else(no_such)?;
+        let bounds = set.bounds()?.ok_or_else(no_such)?;
         let Some(oid) = bounds.default_partition() else { return Ok(None) };
         let Some(name) = table::name(oid)? else { return Ok(None) };
         let (key, collation) = key_as_compared(&set)?;
@@ -186,8 +186,8 @@ fn next_period(
                       ORDER BY {key} LIMIT 1) lowest",
             from.as_deref().unwrap_or("true")
         );
-        let found = identity::as_owner(set.parent.table.owner, || {
-            query::optional(sql, &[], |row| row.required::<String>(1))
+        let found = identity::as_owner(set.parent.table.owner, |scope| {
+            scope.optional(&sql, &[], |row| row.required::<String>(1))
         })?;
         let Some(found) = found else { return Ok(None) };
         let stray = bounds.stray(found, collation)?;
@@ -249,8 +249,8 @@ fn tell_what_is_left(
     );
     let counted = || {
         pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            identity::as_owner(set.parent.table.owner, || {
-                query::one(sql.clone(), &[], |row| {
+            identity::as_owner(set.parent.table.owner, |scope| {
+                scope.one(&sql, &[], |row| {
                     Ok((row.required(1)?, row.required(2)?, row.required(3)?))
                 })
             })

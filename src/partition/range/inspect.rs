@@ -7,15 +7,27 @@ use pgrx::prelude::*;
 
 use super::ageing::{self, text};
 use super::catalog::{self, Set};
-use super::{policy, steps};
+use super::key::Axis;
+use super::policy;
 use crate::error::Result;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
-use crate::pg::{Oid, identity, subtransaction};
+use crate::pg::{Oid, identity};
 
-/// A managed set with its bounds and where "now" is; None when it is gone, not managed, not the
-/// caller's to see, locked by somebody, or not its owner's to read.
-fn open(parent: Oid, at: i64) -> Result<Option<(Set, RangeBounds, i128)>> {
+/// A managed set that can be shown.
+struct Shown {
+    set: Set,
+    bounds: RangeBounds,
+    /// Where "now" is on its axis.
+    position: i128,
+    /// What ends at or before it is too old.
+    horizon: Option<i128>,
+}
+
+/// None when it is gone, not managed, not the caller's to see, or locked by somebody. Calls no code of its
+/// owner's: the bounds of a set whose key is a column are read without any, and of keys without a clock
+/// the last run has noted where they stand.
+fn open(parent: Oid, at: i64) -> Result<Option<Shown>> {
     let Ok(table) = Table::read(parent) else { return Ok(None) };
     let Ok(parent) = catalog::parent(table) else { return Ok(None) };
     // Looking takes ACCESS SHARE on the table: not for strangers, and not by waiting, so that one
@@ -27,14 +39,18 @@ fn open(parent: Oid, at: i64) -> Result<Option<(Set, RangeBounds, i128)>> {
     }
     let Some((request, _)) = policy::stored(parent.table.oid)? else { return Ok(None) };
     let set = policy::interpret(parent, &request)?;
-    let Some(bounds) = set.bounds() else { return Ok(None) };
-    // A set whose owner may not read its partitions does not take the view of all others with it; its
-    // job says what is wrong.
-    match subtransaction::run(|| steps::position(&set, &bounds, at)) {
-        Ok(position) => Ok(Some((set, bounds, position))),
-        Err(error) if error.is_cancel() => Err(error),
-        Err(_) => Ok(None),
-    }
+    let Some(bounds) = set.bounds()? else { return Ok(None) };
+    let (position, horizon) = match set.policy.key.axis() {
+        Axis::Number => {
+            let seen = policy::seen(set.parent.table.oid)?;
+            (seen.position.or(set.policy.start).unwrap_or(0), seen.horizon)
+        }
+        Axis::Instant | Axis::Wall => {
+            let position = set.position_of(at);
+            (position, ageing::horizon(&set, &bounds, position, at)?)
+        }
+    };
+    Ok(Some(Shown { set, bounds, position, horizon }))
 }
 
 #[pg_extern(sql = false)]
@@ -55,8 +71,7 @@ fn range_partitions(
     ErrorReport,
 > {
     let mut found = Vec::new();
-    if let Some((set, bounds, position)) = open(parent, at.into_inner())? {
-        let horizon = ageing::horizon(&set, &bounds, position, at.into_inner())?;
+    if let Some(Shown { set, bounds, position, horizon }) = open(parent, at.into_inner())? {
         let last = (0..bounds.positions()).rev().find(|place| bounds.at(*place).is_some());
         for place in 0..bounds.positions() {
             let Some(raw) = bounds.at(place) else { continue };
@@ -99,7 +114,7 @@ fn range_summary(
     ErrorReport,
 > {
     let mut found = Vec::new();
-    if let Some((_, bounds, _)) = open(parent, at.into_inner())? {
+    if let Some(Shown { bounds, .. }) = open(parent, at.into_inner())? {
         let mut partitions = 0;
         let mut holes = Vec::new();
         let (mut from, mut until): (Option<String>, Option<RawEdge>) = (None, None);

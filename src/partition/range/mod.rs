@@ -24,5 +24,5 @@ pub(super) use drain::refuse_referenced;
 pub(crate) use drain::{Drained, drain};
 pub(crate) use key::RawKey;
 pub(crate) use owned::OwnedRange;
-pub(crate) use policy::remember_make_up;
+pub(crate) use policy::{Seen, note_seen, remember_make_up};
 pub(super) use steps::prepare;

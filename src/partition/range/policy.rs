@@ -12,6 +12,7 @@ use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Period};
 use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
+use crate::partition::steps::Work;
 use crate::pg::time_zone::ServerZone;
 use crate::pg::{Oid, identity, query, subtransaction};
 
@@ -323,6 +324,50 @@ fn tiering(row: &query::Row<'_>) -> Result<Option<Tiering>> {
     Ok(older_than
         .zip(tablespace)
         .map(|(older_than, tablespace)| Tiering { older_than, tablespace }))
+}
+
+/// Where a set of keys without a clock stands, as of a look at it: what is stored in it says so, and no
+/// view reads that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// "Now" on the key's axis; None: nobody has looked yet.
+    pub(super) position: Option<i128>,
+    /// Where the last expired period ends.
+    pub(super) horizon: Option<i128>,
+}
+
+/// Keeps what a look has found, where it is news.
+pub(crate) fn note_seen(work: &Work) -> Result<()> {
+    let Some(seen) = work.seen else { return Ok(()) };
+    let text = |position: Option<i128>| position.map(|position| position.to_string());
+    identity::as_steward(|| {
+        query::change(
+            "UPDATE steward.range_policy p
+                SET seen_position = $2::pg_catalog.text::pg_catalog.numeric,
+                    seen_horizon = $3::pg_catalog.text::pg_catalog.numeric
+              WHERE p.parent = $1
+                AND (p.seen_position IS DISTINCT FROM $2::pg_catalog.text::pg_catalog.numeric
+                     OR p.seen_horizon IS DISTINCT FROM $3::pg_catalog.text::pg_catalog.numeric)",
+            &[work.parent.into(), text(seen.position).into(), text(seen.horizon).into()],
+        )
+        .map(|_| ())
+    })
+}
+
+/// What the last look has found.
+pub(super) fn seen(parent: Oid) -> Result<Seen> {
+    let number =
+        |text: Option<AnyNumeric>| text.and_then(|number| number.to_string().parse().ok());
+    let seen = identity::as_steward(|| {
+        query::optional(
+            "SELECT p.seen_position, p.seen_horizon FROM steward.range_policy p WHERE p.parent = $1",
+            &[parent.into()],
+            |row| {
+                Ok(Seen { position: number(row.optional(1)?), horizon: number(row.optional(2)?) })
+            },
+        )
+    })?;
+    Ok(seen.unwrap_or_default())
 }
 
 /// Keeps where an unfinished make-up begins, so that a run that is cut off goes on there: the

@@ -4,7 +4,7 @@ use super::ageing;
 use super::catalog::{self, Parent, Set};
 use super::key::Axis;
 use super::plan::{self, Edge, Planned, Policy, Reason};
-use super::policy;
+use super::policy::{self, Seen};
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameKind, NameValue};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Named, Step, Work
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident::{self, Qualified};
-use crate::pg::{Oid, identity, query, transaction};
+use crate::pg::{Oid, heap, identity, transaction};
 
 /// Reads a managed set and plans it at an instant; changes nothing.
 pub(in crate::partition) fn prepare(table: Table, at: i64) -> Result<Work> {
@@ -28,7 +28,7 @@ pub(in crate::partition) fn prepare(table: Table, at: i64) -> Result<Work> {
 pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
     let parent = &set.parent;
     let no_such = || Error::NoSuchRelation { oid: ident::oid_number(parent.table.oid) };
-    let bounds = set.bounds().ok_or_else(no_such)?;
+    let bounds = set.bounds()?.ok_or_else(no_such)?;
     // The bounds are those of now, when the lock was had; so must be the names that go with them.
     transaction::with_latest_snapshot(|| plan_within(set, &bounds, at))
 }
@@ -63,7 +63,6 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
     } else {
         let newest =
             (0..bounds.positions()).rev().find_map(|i| bounds.at(i)).map(|range| range.oid);
-        let default_partition = default_partition.map(table::name).transpose()?.flatten();
         RangeDrafting::new(set, newest, default_partition)?.steps(&planned, wants_default)?
     };
     Ok(Work {
@@ -74,6 +73,8 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
         due_again_at,
         make_up_from,
         remembered: set.policy.make_up_from,
+        seen: (set.policy.key.axis() == Axis::Number)
+            .then(|| Seen { position: Some(position), horizon: ageing::last_expired(past.as_ref()) }),
         past,
     })
 }
@@ -94,11 +95,7 @@ pub(super) fn position(set: &Set, bounds: &RangeBounds, at: i64) -> Result<i128>
     }
     for place in (0..bounds.positions()).rev() {
         let Some(raw) = bounds.at(place) else { continue };
-        let Some(name) = table::name(raw.oid)? else { continue };
-        let holds_rows = identity::as_owner(set.parent.table.owner, || {
-            query::one(format!("SELECT EXISTS (SELECT FROM {name})"), &[], |row| row.required(1))
-        })?;
-        if holds_rows {
+        if holds_rows(set, raw.oid)? {
             let range = set.range(&raw)?;
             return Ok(match (range.lower, range.upper) {
                 (_, Edge::At { at, .. }) => at - 1,
@@ -110,28 +107,44 @@ pub(super) fn position(set: &Set, bounds: &RangeBounds, at: i64) -> Result<i128>
     Ok(set.policy.start.unwrap_or(0))
 }
 
+/// Whether a partition holds rows, whoever may see them.
+fn holds_rows(set: &Set, partition: Oid) -> Result<bool> {
+    let leaves = table::leaves(vec![partition])?;
+    identity::as_owner(set.parent.table.owner, |scope| {
+        for leaf in leaves {
+            let holds_rows = match leaf.is_foreign {
+                true => scope.one(
+                    &format!("SELECT EXISTS (SELECT FROM {})", leaf.name),
+                    &[],
+                    |row| row.required(1),
+                )?,
+                false => heap::holds_rows(scope, leaf.oid)?,
+            };
+            if holds_rows {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
 /// Turns what is planned into steps.
 struct RangeDrafting<'a> {
     set: &'a Set,
     drafting: Drafting<'a>,
+    /// Where it holds rows.
     default_partition: Option<Qualified>,
-    default_holds_rows: bool,
 }
 
 impl<'a> RangeDrafting<'a> {
-    fn new(set: &'a Set, newest: Option<Oid>, default: Option<Qualified>) -> Result<Self> {
-        let table = &set.parent.table;
-        let default_holds_rows = match &default {
-            Some(name) => identity::as_owner(table.owner, || {
-                query::one(format!("SELECT EXISTS (SELECT FROM {name})"), &[], |row| {
-                    row.required(1)
-                })
-            })?,
-            None => false,
+    fn new(set: &'a Set, newest: Option<Oid>, default: Option<Oid>) -> Result<Self> {
+        let default_partition = match default {
+            Some(default) if holds_rows(set, default)? => table::name(default)?,
+            _ => None,
         };
         let subpartitions = set.subpartitions()?;
-        let drafting = Drafting::new(table, newest, set.template, subpartitions)?;
-        Ok(Self { set, drafting, default_partition: default, default_holds_rows })
+        let drafting = Drafting::new(&set.parent.table, newest, set.template, subpartitions)?;
+        Ok(Self { set, drafting, default_partition })
     }
 
     fn steps(mut self, planned: &[Planned], wants_default: bool) -> Result<Vec<Step>> {
@@ -166,10 +179,7 @@ impl<'a> RangeDrafting<'a> {
 
     /// Rows that wait in the default partition for this range: ATTACH would fail on them.
     fn blocked(&self, new: &Planned, partition: &Qualified) -> Result<Option<Error>> {
-        let Some(default) = self.default_partition.as_ref().filter(|_| self.default_holds_rows)
-        else {
-            return Ok(None);
-        };
+        let Some(default) = &self.default_partition else { return Ok(None) };
         let Parent { table, key_type_name, .. } = &self.set.parent;
         let key = self.set.parent.key_sql();
         let side = |operator: &str, edge: &Edge| match edge {
@@ -178,16 +188,13 @@ impl<'a> RangeDrafting<'a> {
             }
             Edge::MinValue | Edge::MaxValue => "true".to_owned(),
         };
-        let rows: i64 = identity::as_owner(table.owner, || {
-            query::one(
-                format!(
-                    "SELECT pg_catalog.count(*) FROM {default} WHERE {} AND {}",
-                    side(">=", &new.lower),
-                    side("<", &new.upper)
-                ),
-                &[],
-                |row| row.required(1),
-            )
+        let sql = format!(
+            "SELECT pg_catalog.count(*) FROM {default} WHERE {} AND {}",
+            side(">=", &new.lower),
+            side("<", &new.upper)
+        );
+        let rows: i64 = identity::as_owner(table.owner, |scope| {
+            scope.one(&sql, &[], |row| row.required(1))
         })?;
         Ok((rows > 0).then(|| Error::RowsInDefault {
             parent: self.set.parent.display(),

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::partition::range::catalog::Parent;
 use crate::partition::table::Table;
 use crate::pg::ident::{self, Qualified};
+use crate::pg::identity::AsOwner;
 use crate::pg::locks::{self, TableLock};
 use crate::pg::{Oid, query, settings as pg_settings, transaction};
 use crate::settings;
@@ -85,7 +86,11 @@ pub(in crate::partition) fn refuse_referenced(table: &Table) -> Result<()> {
 /// Does `work` while no trigger of a user's fires on a table and what lies below it, and then lets them
 /// fire as before: a row that moves is neither deleted nor new. session_replication_role would be shorter; it is a
 /// superuser's, and would switch off foreign keys as well, for every function that is called meanwhile.
-pub(super) fn without_triggers<T>(table: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn without_triggers<T>(
+    scope: &AsOwner,
+    table: &str,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let triggers = transaction::with_latest_snapshot(|| firing_triggers(table))?;
     let alter = |action: &dyn Fn(&Trigger) -> &'static str| {
         let statement = |one: &Trigger| {
@@ -94,11 +99,11 @@ pub(super) fn without_triggers<T>(table: &str, work: impl FnOnce() -> Result<T>)
         triggers.iter().map(statement).collect::<Vec<_>>()
     };
     if !triggers.is_empty() {
-        query::run(&alter(&|_| "DISABLE").join(";\n"))?;
+        scope.run(&alter(&|_| "DISABLE").join(";\n"))?;
     }
     let value = work()?;
     if !triggers.is_empty() {
-        query::run(&alter(&|one| one.enable).join(";\n"))?;
+        scope.run(&alter(&|one| one.enable).join(";\n"))?;
     }
     Ok(value)
 }

@@ -31,6 +31,7 @@ use crate::partition::range::steps;
 use crate::partition::steps::Drafting;
 use crate::partition::table::Table;
 use crate::pg::ident::{self, Qualified};
+use crate::pg::identity::AsOwner;
 use crate::pg::transaction::{self, Isolation};
 use crate::pg::{Oid, identity, query, settings as pg_settings};
 use crate::settings;
@@ -69,18 +70,18 @@ pub(super) fn relocate(waiting: &Waiting, period: &Period, order: Order) -> Resu
             lock_out(&set.parent, default)?;
         }
         let Draft { partition, parts, staging } = draft(set, &period.range)?;
-        identity::as_owner(table.owner, || {
+        identity::as_owner(table.owner, |scope| {
             let moving = Moving::new(set, default, &period.range, &partition, staging)?;
-            query::run(&script(&parts.make))?;
-            let copied = moving.copy()?;
+            scope.run(&script(&parts.make))?;
+            let copied = moving.copy(scope)?;
             if order == Order::CopyFirst {
                 lock_out(&set.parent, default)?;
             }
             // A key may have been made until now; from here on none can.
             transaction::with_latest_snapshot(|| refuse_referenced(table))?;
-            let rows = without_triggers(&moving.default, || moving.take_away(copied))?;
-            query::run(&script(&[vec![parts.attach], parts.finish].concat()))?;
-            moving.unstage(rows)?;
+            let rows = without_triggers(scope, &moving.default, || moving.take_away(scope, copied))?;
+            scope.run(&script(&[vec![parts.attach], parts.finish].concat()))?;
+            moving.unstage(scope, rows)?;
             Ok(Relocated { partition, rows })
         })
     })
@@ -104,7 +105,7 @@ fn draft(set: &Set, range: &Range) -> Result<Draft> {
     let table = &set.parent.table;
     let missing = || Error::NoSuchRelation { oid: ident::oid_number(table.oid) };
     let newest = {
-        let bounds = set.bounds().ok_or_else(missing)?;
+        let bounds = set.bounds()?.ok_or_else(missing)?;
         (0..bounds.positions()).rev().find_map(|place| bounds.at(place)).map(|range| range.oid)
     };
     let mut drafting = Drafting::new(table, newest, set.template, set.subpartitions()?)?;
@@ -191,19 +192,19 @@ impl Moving {
     }
 
     /// Copies the rows; gives how many.
-    fn copy(&self) -> Result<u64> {
+    fn copy(&self, scope: &AsOwner) -> Result<u64> {
         if let Some(stage) = &self.stage {
-            query::run(stage)?;
+            scope.run(stage)?;
         }
-        number(query::change(self.copy.clone(), &[])?)
+        scope.change(&self.copy)
     }
 
     /// Deletes what was copied and moves what came since; gives how many there are now.
-    fn take_away(&self, copied: u64) -> Result<u64> {
-        self.all(copied, number(query::change(self.delete.clone(), &[])?)?)?;
-        let came = query::change_latest(&self.copy)?;
+    fn take_away(&self, scope: &AsOwner, copied: u64) -> Result<u64> {
+        self.all(copied, scope.change(&self.delete)?)?;
+        let came = scope.change_latest(&self.copy)?;
         if came > 0 {
-            self.all(came, query::change_latest(&self.delete)?)?;
+            self.all(came, scope.change_latest(&self.delete)?)?;
         }
         Ok(copied + came)
     }
@@ -212,13 +213,12 @@ impl Moving {
     ///
     /// Its foreign keys, too: those that are checked at the commit are checked at once, for the server lets
     /// nothing be deferred that is done with somebody else's rights (trigger.c, AfterTriggerSaveEvent).
-    fn unstage(&self, rows: u64) -> Result<()> {
+    fn unstage(&self, scope: &AsOwner, rows: u64) -> Result<()> {
         let Some((insert, drop)) = &self.unstage else { return Ok(()) };
-        query::run("SET CONSTRAINTS ALL IMMEDIATE")?;
-        let brought =
-            without_triggers(&self.partition, || number(query::change(insert.clone(), &[])?))?;
+        scope.run("SET CONSTRAINTS ALL IMMEDIATE")?;
+        let brought = without_triggers(scope, &self.partition, || scope.change(insert))?;
         self.all(rows, brought)?;
-        query::run(drop)
+        scope.run(drop)
     }
 
     /// Makes sure that none was left behind: by a rule, or a row security policy.
@@ -229,10 +229,6 @@ impl Moving {
         let (default_partition, partition) = (self.default.clone(), self.partition.clone());
         Err(Error::RowsKept { default_partition, partition, rows, followed })
     }
-}
-
-fn number(rows: usize) -> Result<u64> {
-    u64::try_from(rows).map_err(|error| Error::Query { message: error.to_string() })
 }
 
 /// The parent's columns that are not computed, as SQL wants them.
