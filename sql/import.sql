@@ -26,6 +26,11 @@ BEGIN
         RAISE EXCEPTION 'cannot execute import_pg_partman() on a standby'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call it on the primary.';
     END IF;
+    IF pg_catalog.current_setting('transaction_read_only')::boolean THEN
+        RAISE EXCEPTION 'cannot execute import_pg_partman() in a read-only transaction'
+            USING ERRCODE = 'read_only_sql_transaction',
+                  HINT = 'SET default_transaction_read_only = off, or begin the transaction READ WRITE.';
+    END IF;
     -- Showing a bound takes ACCESS SHARE on its partition, which is not waited for in vain either. Taken
     -- back at the end, since the function sets it.
     PERFORM pg_catalog.set_config('lock_timeout',

@@ -10,7 +10,8 @@ CREATE TABLE steward.job (
     enabled              boolean     NOT NULL DEFAULT true,
     next_run_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     consecutive_failures integer     NOT NULL DEFAULT 0,
-    max_runtime          interval
+    max_runtime          interval             DEFAULT '1 day'
+                         CHECK (max_runtime > '0' AND max_runtime <= '24 days')
 );
 CREATE INDEX job_next_run_at ON steward.job (next_run_at) WHERE enabled;
 COMMENT ON TABLE steward.job IS 'One row a job. Read it through steward.jobs; change it with steward.pause_job() and steward.resume_job().';
@@ -22,7 +23,7 @@ COMMENT ON COLUMN steward.job.time_zone IS 'Where a schedule is read; NULL witho
 COMMENT ON COLUMN steward.job.priority IS 'Of jobs that are due, the highest runs first.';
 COMMENT ON COLUMN steward.job.enabled IS 'False: paused.';
 COMMENT ON COLUMN steward.job.next_run_at IS 'When it is due.';
-COMMENT ON COLUMN steward.job.max_runtime IS 'How long a worker''s run may take; NULL: as long as it does.';
+COMMENT ON COLUMN steward.job.max_runtime IS 'How long a worker''s run may take; NULL means no limit.';
 COMMENT ON COLUMN steward.job.consecutive_failures IS 'Failures since the last success; a worker''s run counts as one from its start until it has ended.';
 
 -- No foreign key: history outlives the policy, until it is trimmed.
@@ -128,7 +129,7 @@ COMMENT ON COLUMN steward.jobs.last_run_at IS 'When the last finished run began.
 COMMENT ON COLUMN steward.jobs.last_duration IS 'How long the last finished run took.';
 COMMENT ON COLUMN steward.jobs.last_sqlstate IS 'Of the last finished run''s first error; NULL if there was none.';
 COMMENT ON COLUMN steward.jobs.last_error IS 'The last finished run''s first error; NULL if there was none.';
-COMMENT ON COLUMN steward.jobs.max_runtime IS 'How long a worker''s run may take before it is cancelled; NULL: as long as it does.';
+COMMENT ON COLUMN steward.jobs.max_runtime IS 'How long a worker''s run may take before it is cancelled, 1 day unless altered; NULL means no limit.';
 COMMENT ON COLUMN steward.jobs.consecutive_failures IS 'Failures since the last success; the wait doubles with each, from 2 s to 1 h, less up to a quarter by chance, but not beyond the set''s next boundary.';
 COMMENT ON COLUMN steward.jobs.circuit IS 'closed: fewer than 5 failures in a row; open: waiting after 5 or more; half_open: the next attempt is due.';
 
@@ -158,7 +159,7 @@ COMMENT ON FUNCTION steward.alter_job IS
 'Changes a job; NULL leaves a thing unchanged.
  schedule, time_zone: none of a partition job, whose work says when it is due.
  priority: 0 to 100; of jobs that are due, the highest runs first.
- max_runtime: how long a worker''s run may take; then it is cancelled and logged as timed_out, and if it takes no notice of that, ended 10 s later. ''0'': as long as it does. Usually none.
+ max_runtime: how long a worker''s run may take, at most 24 days; then it is cancelled and logged as timed_out, and if it takes no notice of that, ended 10 s later. ''0'' means no limit. 1 day to begin with.
  enabled: as pause_job() and resume_job().
 Errors: 42704 no such job, 42501 not the owner of its target, 22023 bad argument, 55000 on a standby.';
 

@@ -18,17 +18,42 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'maintain_wrapper';
 COMMENT ON PROCEDURE steward.maintain IS
 'Takes the steps of steward.plan() now, for one set or for all that the caller owns, as the background workers would: each in its own transaction under pg_steward.lock_timeout, a NOTICE a step, an error at the end if any failed. Waits for a run of the same set that is in progress. Errors: 25001 inside a transaction block, 42704 not managed, 42501 not the owner, 55000 on a standby; else that of the first step that failed.';
 
+-- pg_partition_tree() and pg_total_relation_size() wait for whoever has a partition locked: no view does.
+CREATE FUNCTION steward.partition_tree(relation oid) RETURNS TABLE (oid oid)
+LANGUAGE sql STABLE STRICT ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE below (oid) AS (
+        SELECT $1
+        UNION
+        SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid)
+    SELECT b.oid FROM below b
+$$;
+COMMENT ON FUNCTION steward.partition_tree IS 'A relation and what lies below it, from the catalog alone: takes no lock.';
+
+CREATE FUNCTION steward.relation_bytes(relation oid) RETURNS bigint
+LANGUAGE c STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'relation_bytes_wrapper';
+COMMENT ON FUNCTION steward.relation_bytes IS 'Size in bytes of a table, its indexes and its toast table, as of this moment, by its files: takes no lock. 0 for what is gone, or has no storage.';
+
 -- The union stands below the check of rights: at the top of the view it would be flattened, and other
 -- people's rows shown to a condition of the caller's (src/backend/optimizer/prep/prepjointree.c).
 CREATE VIEW steward.partition_sets WITH (security_barrier) AS
-SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition_key,
+SELECT p.parent, p.strategy,
+       -- pg_get_partkeydef() opens the table, and would wait for whoever has it locked.
+       (SELECT format('%s (%s)', CASE k.partstrat WHEN 'r' THEN 'RANGE' ELSE 'HASH' END,
+                      string_agg(coalesce(quote_ident(a.attname), '(expression)'), ', ' ORDER BY col.place))
+          FROM pg_catalog.pg_partitioned_table k
+         CROSS JOIN LATERAL unnest(k.partattrs::smallint[]) WITH ORDINALITY col (number, place)
+          LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = k.partrelid AND a.attnum = col.number
+         WHERE k.partrelid = p.parent GROUP BY k.partstrat) AS partition_key,
        p.partition_interval, p.premake, p.time_zone,
        p.retention, p.retention_action,
        p.partitions, p.covered_from, p.covered_until,
-       (SELECT pg_catalog.sum(greatest(d.reltuples, 0))::bigint
-          FROM pg_catalog.pg_partition_tree(p.default_partition) t
-          JOIN pg_catalog.pg_class d ON d.oid = t.relid
-         WHERE t.isleaf) AS default_rows_estimate,
+       CASE WHEN p.default_partition IS NOT NULL THEN
+           (SELECT pg_catalog.sum(greatest(d.reltuples, 0))::bigint
+              FROM steward.partition_tree(p.default_partition) t
+              JOIN pg_catalog.pg_class d ON d.oid = t.oid
+             WHERE d.relkind <> 'p') END AS default_rows_estimate,
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
        p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
        p.subpartition_by, p.subpartitions, p.to_schema, p.archive_function, p.cold_after,
@@ -57,7 +82,7 @@ SELECT p.parent, p.strategy, pg_catalog.pg_get_partkeydef(p.parent) AS partition
   LEFT JOIN steward.jobs j ON j.target = p.parent
  WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
     OR pg_catalog.pg_has_role(c.relowner, 'USAGE');
-COMMENT ON VIEW steward.partition_sets IS 'The managed sets. Owners see their own; pg_monitor sees all. Reading it takes ACCESS SHARE on every set it shows.';
+COMMENT ON VIEW steward.partition_sets IS 'The managed sets. Owners see their own; pg_monitor sees all. Reading it takes ACCESS SHARE on every set it shows, without waiting for it, and calls no code of anybody''s.';
 COMMENT ON COLUMN steward.partition_sets.parent IS 'The partitioned table.';
 COMMENT ON COLUMN steward.partition_sets.strategy IS 'range or hash.';
 COMMENT ON COLUMN steward.partition_sets.partition_key IS 'As in its PARTITION BY.';
@@ -78,7 +103,7 @@ COMMENT ON COLUMN steward.partition_sets.next_maintenance_at IS 'When the backgr
 COMMENT ON COLUMN steward.partition_sets.last_run_at IS 'When the last finished run began.';
 COMMENT ON COLUMN steward.partition_sets.last_status IS 'How the last finished run ended, as in steward.job_runs.';
 COMMENT ON COLUMN steward.partition_sets.last_error IS 'The last finished run''s first error; NULL if there was none.';
-COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled. NULL: somebody has the set locked, or its owner may not read its partitions.';
+COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled. NULL: the set is locked by another session.';
 COMMENT ON COLUMN steward.partition_sets.start_at IS 'Nothing is made before the period that holds this: a time, or a key; NULL: not set.';
 COMMENT ON COLUMN steward.partition_sets.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';
 COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are named; NULL: the usual names.';
@@ -118,14 +143,11 @@ WITH period AS (
 SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        b.modulus, b.remainder, b.is_default,
        CASE WHEN i.inhdetachpending THEN 'detaching' ELSE b.state END AS state,
-       -- A plain table that has left its set is no tree (pg_partition_tree knows partitions only).
-       coalesce((SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(t.relid))::bigint
-                   FROM pg_catalog.pg_partition_tree(b.partition) t),
-                pg_catalog.pg_total_relation_size(b.partition)) AS total_bytes,
-       coalesce((SELECT pg_catalog.sum(greatest(l.reltuples, 0))::bigint
-                   FROM pg_catalog.pg_partition_tree(b.partition) t
-                   JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf),
-                greatest(r.reltuples, 0)::bigint) AS estimated_rows,
+       (SELECT pg_catalog.sum(steward.relation_bytes(t.oid))::bigint
+          FROM steward.partition_tree(b.partition) t) AS total_bytes,
+       (SELECT pg_catalog.sum(greatest(l.reltuples, 0))::bigint
+          FROM steward.partition_tree(b.partition) t
+          JOIN pg_catalog.pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p') AS estimated_rows,
        coalesce(ts.spcname, d.spcname) AS tablespace,
        q.archived_at, q.attempts AS archive_failures, q.next_attempt_at AS next_archive_at,
        q.error_message AS last_error
@@ -139,7 +161,7 @@ SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
   JOIN pg_catalog.pg_tablespace d ON d.oid = db.dattablespace
  WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
     OR pg_catalog.pg_has_role(c.relowner, 'USAGE');
-COMMENT ON VIEW steward.partitions IS 'The partitions of managed sets, in no particular order, and the tables that retention has detached, until they are gone. Owners see their own; pg_monitor sees all. Reading it takes ACCESS SHARE on every set it shows.';
+COMMENT ON VIEW steward.partitions IS 'The partitions of managed sets, in no particular order, and the tables that retention has detached, until they are gone. Owners see their own; pg_monitor sees all. Reading it takes ACCESS SHARE on every set it shows, without waiting for it, and calls no code of anybody''s.';
 COMMENT ON COLUMN steward.partitions.parent IS 'The set.';
 COMMENT ON COLUMN steward.partitions.partition IS 'The partition.';
 COMMENT ON COLUMN steward.partitions.strategy IS 'range or hash.';
@@ -150,7 +172,7 @@ COMMENT ON COLUMN steward.partitions.tablespace IS 'Where its rows are; the data
 COMMENT ON COLUMN steward.partitions.level IS '1: directly below the parent; 2: below one of those, where a period is spread by hash. What lies deeper, or below by range or list, is not shown; its size is counted above.';
 COMMENT ON COLUMN steward.partitions.lower_bound IS 'Inclusive, as SQL writes it; MINVALUE for none; NULL for the default partition and for hash.';
 COMMENT ON COLUMN steward.partitions.upper_bound IS 'Exclusive, as SQL writes it; MAXVALUE for none; NULL for the default partition and for hash.';
-COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, expired (past what is kept, about to leave), detaching (half way out), detached (by retention), default. For integer keys, current holds the highest key in use; a hash partition is always current.';
+COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, expired (past what is kept, about to leave), detaching (half way out), detached (by retention), default. For integer keys as of the last run of the set''s job: current holds the highest key in use; a hash partition is always current.';
 COMMENT ON COLUMN steward.partitions.total_bytes IS 'Table, toast and indexes in bytes, with all partitions below.';
 COMMENT ON COLUMN steward.partitions.archived_at IS 'When the archive function said true; NULL: it has not.';
 COMMENT ON COLUMN steward.partitions.archive_failures IS 'How often the archive function has failed, or not said true; NULL: retention has not come to it.';

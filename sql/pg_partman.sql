@@ -1,5 +1,17 @@
 -- What pg_partman, versions 4 and 5, says of its sets, in our words: what import_pg_partman() is made of.
 
+CREATE FUNCTION steward.pg_partman_rows(relation regclass) RETURNS SETOF jsonb
+LANGUAGE c VOLATILE STRICT ROWS 100 SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pg_partman_rows_wrapper';
+COMMENT ON FUNCTION steward.pg_partman_rows IS
+'The rows of a table of extension pg_partman, read with the rights of the table''s owner, for a caller who may read it. Errors: 42P01 no such table of that extension, 42501 no right to read it.';
+
+CREATE FUNCTION steward.pg_partman_has_rows(parent regclass) RETURNS boolean
+LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pg_partman_has_rows_wrapper';
+COMMENT ON FUNCTION steward.pg_partman_has_rows IS
+'Whether a partitioned table holds rows outside its default partition. No policy hides any, and no code of its owner''s is called. Takes ACCESS SHARE on its partitions. Errors: 42809 not partitioned, 42501 not the owner.';
+
 -- pg_partman's own table, whichever schema it is in; to_jsonb, so that columns may come and go between
 -- its versions.
 CREATE FUNCTION steward.pg_partman_sets(
@@ -28,18 +40,17 @@ BEGIN
     config_table := schema || '.part_config';
     sub_config := schema || '.part_config_sub';
     -- pg_partman resolves its names so, too: unquoted, and split at the first dot.
-    RETURN QUERY EXECUTE pg_catalog.format(
-        'SELECT t.oid::pg_catalog.regclass,
-                pg_catalog.to_jsonb(p) || pg_catalog.jsonb_build_object(''sub'', pg_catalog.to_jsonb(s)),
-                %L::pg_catalog.text
-           FROM %s p
-           LEFT JOIN %s s ON s.sub_parent = p.parent_table
-           LEFT JOIN (pg_catalog.pg_class t
-                      JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace)
-             ON n.nspname = pg_catalog.split_part(p.parent_table, ''.'', 1)
-            AND t.relname = pg_catalog.split_part(p.parent_table, ''.'', 2)
-            AND t.relkind IN (''r'', ''p'')
-          ORDER BY p.parent_table', config_table, config_table, sub_config);
+    RETURN QUERY
+        SELECT t.oid::pg_catalog.regclass, p.line || pg_catalog.jsonb_build_object('sub', s.line), config_table
+          FROM steward.pg_partman_rows(config_table::pg_catalog.regclass) p (line)
+          LEFT JOIN steward.pg_partman_rows(sub_config::pg_catalog.regclass) s (line)
+            ON s.line ->> 'sub_parent' = p.line ->> 'parent_table'
+          LEFT JOIN (pg_catalog.pg_class t
+                     JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace)
+            ON n.nspname = pg_catalog.split_part(p.line ->> 'parent_table', '.', 1)
+           AND t.relname = pg_catalog.split_part(p.line ->> 'parent_table', '.', 2)
+           AND t.relkind IN ('r', 'p')
+         ORDER BY p.line ->> 'parent_table';
 END
 $$;
 COMMENT ON FUNCTION steward.pg_partman_sets IS
@@ -81,6 +92,9 @@ DECLARE
     key_type text;
     decoded  text;
 BEGIN
+    IF parent IS NULL THEN
+        RETURN;
+    END IF;
     SELECT pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) INTO key_type
       FROM pg_catalog.pg_partitioned_table p
       JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
@@ -304,17 +318,20 @@ CREATE FUNCTION steward.pg_partman_calendar(
     parent regclass, config jsonb, key_encoding text, by_id boolean, OUT time_zone text, OUT origin text,
     OUT start_at text
 ) RETURNS record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET row_security = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     every     interval;
     width     numeric;
     first_id  numeric;
     last_id   numeric;
-    has_rows  boolean;
     is_wall   boolean;
     edges     timestamptz[];
 BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid = $1) THEN
+        RAISE EXCEPTION '% is not a partitioned table', coalesce($1::text, 'NULL')
+            USING ERRCODE = 'wrong_object_type', HINT = 'Name a set of pg_partman.';
+    END IF;
     IF by_id THEN
         width := (config ->> 'partition_interval')::numeric;
         SELECT pg_catalog.min(b.edge[1]::numeric), pg_catalog.max(b.edge[2]::numeric) INTO first_id, last_id
@@ -323,17 +340,8 @@ BEGIN
                   FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
                  WHERE i.inhparent = $1) b (edge);
         origin := CASE WHEN last_id % width <> 0 THEN last_id::text END;
-        -- An empty set begins where pg_partman began it, not at 0. row_security is off: what would run a
-        -- policy of somebody else's with our rights is an error, and an answer.
-        BEGIN
-            EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM %s r WHERE r.tableoid <> %s)', $1::text,
-                                      (SELECT p.partdefid::text FROM pg_catalog.pg_partitioned_table p
-                                        WHERE p.partrelid = $1))
-               INTO has_rows;
-        EXCEPTION WHEN insufficient_privilege THEN
-            has_rows := true;
-        END;
-        start_at := CASE WHEN NOT has_rows THEN first_id::text END;
+        -- An empty set begins where pg_partman began it, not at 0.
+        start_at := CASE WHEN NOT steward.pg_partman_has_rows($1) THEN first_id::text END;
         RETURN;
     END IF;
     every := (config ->> 'partition_interval')::interval;

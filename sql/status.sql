@@ -68,3 +68,7 @@ COMMENT ON COLUMN steward.status.message IS 'ok, or what is the matter and what 
 -- Views are everybody's to read (each shows its reader's own objects); tables are nobody's.
 GRANT SELECT ON steward.jobs, steward.job_runs, steward.alerts, steward.alert_history, steward.partition_sets, steward.partitions,
                 steward.node, steward.status TO PUBLIC;
+
+-- What pg_dump reads, for the database's owner: who could dump it before CREATE EXTENSION can do so after.
+GRANT SELECT ON steward.job, steward.job_job_id_seq, steward.range_policy, steward.hash_policy, steward.retired_partition
+   TO pg_database_owner;

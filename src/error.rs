@@ -66,6 +66,8 @@ pub(crate) enum Error {
     AlertResolved { alert_id: i64, resolved_at: String },
     #[error("cannot execute {action} on a standby")]
     OnStandby { action: &'static str },
+    #[error("cannot execute {action} in a read-only transaction")]
+    ReadOnly { action: &'static str },
     #[error("this database has no extension pg_steward")]
     NoExtension,
     #[error("{procedure} cannot run inside a transaction block")]
@@ -106,6 +108,8 @@ pub(crate) enum Error {
     NoAnswer { partition: String },
     #[error("function {function} belongs to {function_owner}")]
     FunctionOwner { relation: String, function: String, function_owner: String, owner: String },
+    #[error("permission denied for table {relation}")]
+    MayNotRead { relation: String },
     #[error("{owner} may not execute function {function}")]
     MayNotExecute { function: String, owner: String },
     #[error("{} belongs to {partition_owner}", quoted(partition))]
@@ -118,6 +122,8 @@ pub(crate) enum Error {
     MayNotCreate { place: String, owner: String },
     #[error("no free background worker")]
     NoFreeWorker,
+    #[error("as many jobs as may be are at work already")]
+    NoFreePlace,
     #[error("the background worker ended before it was done")]
     WorkerDied,
     #[error("this has to run in a background worker")]
@@ -170,6 +176,7 @@ impl Error {
             | Self::TemplateOwner { .. }
             | Self::FunctionOwner { .. }
             | Self::MayNotExecute { .. }
+            | Self::MayNotRead { .. }
             | Self::PartitionOwner { .. }
             | Self::MayNotCreate { .. } => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::AlreadyManaged { .. } => Code::ERRCODE_DUPLICATE_OBJECT,
@@ -178,8 +185,9 @@ impl Error {
             | Self::NoSuchAlert { .. }
             | Self::NoSuchTablespace { .. }
             | Self::NoExtension => Code::ERRCODE_UNDEFINED_OBJECT,
+            Self::ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchSchema { .. } => Code::ERRCODE_INVALID_SCHEMA_NAME,
-            Self::NoFreeWorker => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            Self::NoFreeWorker | Self::NoFreePlace => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::TooManyMissed { .. } | Self::TooManyRemainders { .. } => {
                 Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED

@@ -20,6 +20,7 @@ pgrx::pg_module_magic!(name, version);
 /// shared memory and for the launcher; loaded later, by a session, it only defines the settings.
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
+    pg::backtrace::switch_off();
     settings::define();
     if pg::shared_memory::reserve() {
         worker::register();

@@ -3,6 +3,8 @@
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CString;
 
+use crate::pg::places::Limits;
+
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_CONCURRENT_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2_000);
@@ -23,9 +25,10 @@ pub(crate) fn define() {
     );
     GucRegistry::define_int_guc(
         c"pg_steward.max_concurrent_jobs",
-        c"Jobs that may run at the same time in the whole server, 1 to 64.",
-        c"Each takes one background worker of max_worker_processes, and each database with work \
-          due one more. Default 4.",
+        c"Jobs of one owner that may run at the same time in the whole server, 1 to 64.",
+        c"One fewer of them may archive or copy; one more is kept for other owners. Each takes one \
+          background worker of max_worker_processes, and each database with work due one more. \
+          Default 4.",
         &MAX_CONCURRENT_JOBS,
         1,
         64,
@@ -99,9 +102,9 @@ pub(crate) fn enabled() -> bool {
     ENABLED.get()
 }
 
-/// Executors allowed in the whole server.
-pub(crate) fn max_concurrent_jobs() -> u32 {
-    MAX_CONCURRENT_JOBS.get().unsigned_abs()
+/// How many jobs may run at the same time.
+pub(crate) fn limits() -> Limits {
+    Limits::new(MAX_CONCURRENT_JOBS.get().unsigned_abs())
 }
 
 /// A step's lock_timeout in milliseconds.

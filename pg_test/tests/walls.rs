@@ -63,6 +63,49 @@ fn only_the_ground_floor_is_unsafe_or_runs_sql() {
     only_in(in_pg, &["unsafe", "Spi", "SPI_connect_ext"]);
 }
 
+/// What opens a relation, and what plans a query, can call the code of whoever owns it.
+#[test]
+fn users_relations_are_opened_and_queried_as_their_owners_only() {
+    only_in(
+        |name| ["pg/query.rs", "pg/user_sql.rs", "pg/tests.rs"].contains(&name),
+        &["Spi", "SPI_prepare", "SPI_execute_snapshot"],
+    );
+    // Of the catalogs' own relations, by constant OIDs.
+    let catalogs = ["pg/databases.rs", "pg/extension.rs"];
+    // Of users' relations: each function that does asks for the proof that its owner's rights are in force.
+    let as_owner = ["pg/bounds.rs", "pg/heap.rs", "pg/trigger.rs"];
+    let openers = [
+        "relation_open",
+        "try_relation_open",
+        "table_open",
+        "try_table_open",
+        "index_open",
+        "relation_openrv",
+        "table_openrv",
+        "RelationIdGetRelation",
+        "RelationGetPartitionDesc",
+        "RelationGetPartitionKey",
+        "CreateTriggerFiringOn",
+        "CreateTrigger",
+    ];
+    for (name, text) in sources() {
+        let opens = openers.iter().any(|opener| has_word(&text, opener));
+        assert!(
+            !opens || catalogs.contains(&name.as_str()) || as_owner.contains(&name.as_str()),
+            "{name} opens relations"
+        );
+        if as_owner.contains(&name.as_str()) {
+            assert!(opens && text.contains("scope.check()?"), "{name} asks for no proof");
+        }
+        // `query.rs` takes texts that were constant when we were compiled.
+        if name == "pg/query.rs" {
+            assert!(!text.contains("sql: &str") && !text.contains("sql: String"), "{name}");
+        }
+        let makes_proof = text.contains("AsOwner {") && !text.contains("impl AsOwner {");
+        assert!(name == "pg/identity.rs" || !makes_proof, "{name} makes a proof of its own");
+    }
+}
+
 #[test]
 fn the_pure_rooms_know_no_postgres() {
     for (name, text) in sources() {

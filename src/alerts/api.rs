@@ -5,13 +5,11 @@ use pgrx::prelude::*;
 
 use super::catalog;
 use crate::error::Error;
-use crate::pg::{at_commit, extension, identity, workers};
+use crate::pg::{at_commit, extension, identity, transaction};
 
 #[pg_extern(sql = false)]
 fn acknowledge_alert(alert_id: i64) -> std::result::Result<(), ErrorReport> {
-    if workers::in_recovery() {
-        return Err(Error::OnStandby { action: "acknowledge_alert()" }.into());
-    }
+    transaction::must_be_writable("acknowledge_alert()")?;
     extension::hold()?;
     let caller = identity::caller();
     let alert = identity::as_steward(|| catalog::find(alert_id))?;

@@ -53,9 +53,9 @@ impl Error {
                  HASH (tenant_id); a generated column cannot be a partition key."
                     .into(),
             ),
-            Self::OperatorClass { .. } => {
-                Some("Partition in the usual order of the type: leave the operator class out.".into())
-            }
+            Self::OperatorClass { .. } => Some(
+                "Partition in the usual order of the type: leave the operator class out.".into(),
+            ),
             Self::UnsupportedKeyType { .. } => Some(
                 "Use timestamptz, timestamp, date, smallint, integer, bigint or numeric, or \
                  uuid, text or bytea with key_encoding 'uuidv7' or 'ulid'."
@@ -106,6 +106,10 @@ impl Error {
                 Some("SELECT alert_id, check_name, object FROM steward.alerts;".into())
             }
             Self::AlertResolved { .. } => None,
+            Self::ReadOnly { .. } => Some(
+                "SET default_transaction_read_only = off, or begin the transaction READ WRITE."
+                    .into(),
+            ),
             Self::OnStandby { .. } => Some("Call it on the primary.".into()),
             Self::InTransactionBlock { .. } => Some(
                 "It commits after each step: call it outside BEGIN … COMMIT and outside functions."
@@ -141,10 +145,12 @@ impl Error {
             Self::FunctionOwner { function, owner, .. } => Some(format!(
                 "It would run with the rights of {owner}: ALTER FUNCTION {function} OWNER TO {owner};"
             )),
-            Self::MayNotExecute { function, owner } => Some(format!(
-                "GRANT EXECUTE ON FUNCTION {function} TO {};",
-                ident::name(owner)
+            Self::MayNotRead { relation } => Some(format!(
+                "Let the caller read it, with USAGE on its schema: GRANT SELECT ON {relation} TO …;"
             )),
+            Self::MayNotExecute { function, owner } => {
+                Some(format!("GRANT EXECUTE ON FUNCTION {function} TO {};", ident::name(owner)))
+            }
             Self::PartitionOwner { partition, owner, .. } => Some(format!(
                 "It stays until it belongs to the owner of the set: ALTER TABLE {partition} OWNER TO {};",
                 ident::name(owner)
@@ -160,6 +166,11 @@ impl Error {
             }
             Self::NoFreeWorker => Some(
                 "DETACH … CONCURRENTLY runs in one: try again, or raise max_worker_processes."
+                    .into(),
+            ),
+            Self::NoFreePlace => Some(
+                "Try again when one of them has ended (see steward.jobs), or raise \
+                 pg_steward.max_concurrent_jobs."
                     .into(),
             ),
             Self::WorkerDied => Some("See the server log.".into()),

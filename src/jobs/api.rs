@@ -7,18 +7,32 @@ use pgrx::prelude::*;
 use super::catalog::{self, Job};
 use super::runs;
 use crate::error::{Error, Result};
-use crate::pg::locks::TargetLock;
-use crate::pg::{extension, identity, signals, wakeup, workers};
+use crate::pg::locks::{self, TableLock, TargetLock};
+use crate::pg::{extension, identity, signals, transaction, wakeup};
+use crate::settings;
+
+const DAY_MICROSECONDS: i64 = 86_400_000_000;
+/// What the server's own timeouts can hold (timeout.h: milliseconds in 32 bits); steward.job has it, too.
+const LONGEST_RUNTIME_DAYS: i64 = 24;
 
 /// A job, after making sure that the caller may steer it.
 fn owned(job_id: i64, action: &'static str) -> Result<Job> {
-    if workers::in_recovery() {
-        return Err(Error::OnStandby { action });
-    }
+    transaction::must_be_writable(action)?;
     extension::hold()?;
-    let job = identity::as_steward(|| catalog::find(job_id))?;
+    let find = || identity::as_steward(|| catalog::find(job_id));
+    let job = find()?;
     check_owner(&job)?;
-    Ok(job)
+    // Until we commit the target stays its owner's, as for a change of its policy.
+    let name = catalog::target_owner(job.target)?.map(|(_, name)| name).unwrap_or_default();
+    locks::in_time(&name, settings::lock_timeout_milliseconds(), || {
+        locks::hold_table(job.target, TableLock::AccessShare);
+        Ok(())
+    })?;
+    transaction::with_latest_snapshot(|| {
+        let job = find()?;
+        check_owner(&job)?;
+        Ok(job)
+    })
 }
 
 /// Errors: the caller does not own the job's target (42501).
@@ -94,13 +108,14 @@ fn alter_job(
     }
     let microseconds = max_runtime.map(|time| {
         let days = i64::from(time.months()) * 30 + i64::from(time.days());
-        days.saturating_mul(86_400_000_000).saturating_add(time.micros())
+        days.saturating_mul(DAY_MICROSECONDS).saturating_add(time.micros())
     });
-    if microseconds.is_some_and(|time| time < 0) {
+    let beyond = |time: &i64| !(0..=LONGEST_RUNTIME_DAYS * DAY_MICROSECONDS).contains(time);
+    if microseconds.as_ref().is_some_and(beyond) {
         return Err(invalid(
             "max_runtime",
-            "it is negative".into(),
-            "For example '2 hours'; '0' for as long as it takes.",
+            format!("it is not between 0 and {LONGEST_RUNTIME_DAYS} days"),
+            "For example '2 hours'; '0' means no limit.",
         )
         .into());
     }

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) failures: u32,
     /// How long a worker's run may take, in microseconds.
     pub(crate) max_runtime: Option<i64>,
+    /// Who owns the target; invalid for one that is gone.
+    pub(crate) owner: Oid,
 }
 
 /// A constant query for what a [`Job`] holds.
@@ -34,7 +36,9 @@ macro_rules! jobs_sql {
         concat!(
             "SELECT j.job_id, j.kind, j.target::pg_catalog.oid, j.next_run_at,
                     j.consecutive_failures,
-                    (1000000 * extract(epoch FROM j.max_runtime))::pg_catalog.int8
+                    (1000000 * extract(epoch FROM
+                        LEAST(j.max_runtime, '24 days'::pg_catalog.interval)))::pg_catalog.int8,
+                    coalesce((SELECT t.relowner FROM pg_catalog.pg_class t WHERE t.oid = j.target), 0)
                FROM steward.job j ",
             $($condition)*
         )
@@ -50,6 +54,7 @@ fn job(row: &query::Row<'_>) -> Result<Job> {
         noted_next_run_at: row.required::<TimestampWithTimeZone>(4)?.into_inner(),
         failures: row.required::<i32>(5)?.unsigned_abs(),
         max_runtime: row.optional(6)?,
+        owner: row.required(7)?,
     })
 }
 
@@ -122,7 +127,7 @@ macro_rules! due_sql {
     };
 }
 
-/// The jobs that are due and not being run, most urgent first.
+/// The jobs that are due and not being run, of each owner the most urgent first.
 pub(crate) fn due(now: i64) -> Result<Vec<Job>> {
     query::rows(
         due_sql!("ORDER BY j.priority DESC, j.next_run_at, j.job_id"),

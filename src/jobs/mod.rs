@@ -10,7 +10,7 @@ pub(crate) use catalog::{
     Job, call_back, claim, create, delete, due, find, find_by_target, keep_runs_away, make_due,
     next_due_at, owned, registry, renew_lock, reschedule,
 };
-pub(crate) use plan::{Ending, backoff, next_run_at};
+pub(crate) use plan::{Ending, backoff, in_turn, next_run_at};
 pub(crate) use runs::{
     close_abandoned_runs, finish_run, note_progress, overdue, record_idle_run, running, start_run,
     trim_history,

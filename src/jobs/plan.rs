@@ -1,4 +1,7 @@
-//! When a job runs next. Pure.
+//! When a job runs next, and in whose turn. Pure.
+
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// First wait after a failure, in microseconds.
 const FIRST_BACKOFF: i64 = 2_000_000;
@@ -6,6 +9,30 @@ const FIRST_BACKOFF: i64 = 2_000_000;
 const LONGEST_BACKOFF: i64 = 3_600_000_000;
 /// Jitter: up to a quarter is taken off, so that jobs which failed together do not return together.
 const JITTER: f64 = 0.25;
+
+/// Puts jobs that are due into the order in which they are tried: every owner's first one, then every
+/// owner's second. Among owners those come first who have not been served, and last those who have been
+/// just now; then whoever's job has been due for longest. `due` has each owner's jobs in their own order;
+/// `key` says whose one is, and since when it is due; `served` the owners, the last one served at its end.
+pub(crate) fn in_turn<T, O: Copy + Eq + Hash>(
+    due: Vec<T>,
+    key: impl Fn(&T) -> (O, i64),
+    served: &[O],
+) -> Vec<T> {
+    let mut ranks: HashMap<O, usize> = HashMap::new();
+    let mut ranked: Vec<_> = due
+        .into_iter()
+        .map(|job| {
+            let (owner, due_at) = key(&job);
+            let rank = ranks.entry(owner).or_default();
+            *rank += 1;
+            let turn = served.iter().rposition(|other| *other == owner);
+            ((*rank, turn, due_at), job)
+        })
+        .collect();
+    ranked.sort_by_key(|(order, _)| *order);
+    ranked.into_iter().map(|(_, job)| job).collect()
+}
 
 /// How a run ended, as far as the next one is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +81,42 @@ mod tests {
         assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
     }
 
+    #[test]
+    fn owners_take_turns_and_each_has_an_order_of_its_own() {
+        // Number, owner, due since.
+        let due = vec![(1, 'a', 10), (2, 'a', 5), (3, 'a', 1), (4, 'b', 20), (5, 'b', 30)];
+        let order = |served: &[char]| -> Vec<i32> {
+            let turns = in_turn(due.clone(), |job| (job.1, job.2), served);
+            turns.into_iter().map(|job| job.0).collect()
+        };
+        assert_eq!(order(&[]), [1, 4, 2, 5, 3]);
+        assert_eq!(order(&['a']), [4, 1, 5, 2, 3]);
+        assert_eq!(order(&['b', 'a']), [4, 1, 5, 2, 3]);
+    }
+
     proptest! {
+        #[test]
+        fn nobody_waits_for_more_than_one_job_of_each_other_owner(
+            owners in proptest::collection::vec(1u32..5, 1..60),
+        ) {
+            let mut due: Vec<(i64, u32)> = (0..).zip(owners).collect();
+            let (mut served, mut waited) = (Vec::new(), HashMap::<u32, usize>::new());
+            while !due.is_empty() {
+                let next = in_turn(due.clone(), |(id, owner)| (*owner, *id), &served)[0];
+                due.retain(|job| *job != next);
+                let others: std::collections::HashSet<u32> =
+                    due.iter().map(|job| job.1).filter(|owner| *owner != next.1).collect();
+                waited.retain(|owner, _| others.contains(owner));
+                for owner in others {
+                    let times = waited.entry(owner).or_default();
+                    *times += 1;
+                    prop_assert!(*times <= 3, "owner {} has waited {} times", owner, times);
+                }
+                served.retain(|owner| *owner != next.1);
+                served.push(next.1);
+            }
+        }
+
         #[test]
         fn stays_between_three_quarters_and_all_of_it(failures in 0u32.., random in 0.0f64..1.0) {
             let full = backoff(failures, 0.0);

@@ -19,8 +19,8 @@ pub(crate) fn overdue(seconds: i32) -> Result<Vec<i32>> {
     query::rows(
         "SELECT r.pid FROM steward.job_run r JOIN steward.job j ON j.job_id = r.job_id
           WHERE r.status = 'running' AND r.scheduled_at IS NOT NULL
-            AND r.started_at + j.max_runtime + pg_catalog.make_interval(secs => $1)
-                < pg_catalog.clock_timestamp()",
+            AND pg_catalog.clock_timestamp() - r.started_at - pg_catalog.make_interval(secs => $1)
+                > j.max_runtime",
         &[seconds.into()],
         |row| row.required(1),
     )

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::partition::{self, Action, Outcome, Step, Work, lowest};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, report};
+use crate::pg::{Oid, clock, identity, places, report};
 use crate::{retention, settings};
 
 /// After so long, and when new periods are due, a worker leaves what is old to the next run, which looks
@@ -16,6 +16,8 @@ const TURN: Duration = Duration::from_secs(60);
 /// The longest pause between two partitions of integer keys, in microseconds: how soon the next one will
 /// be too old nobody knows.
 const KEYS_PAUSE: i64 = 5_000_000;
+/// How soon a run that had no place for what takes long comes back, in microseconds.
+const PLACE_PAUSE: i64 = 5_000_000;
 /// A shorter one is none.
 const SHORTEST_PAUSE: i64 = 1_000_000;
 
@@ -40,6 +42,7 @@ pub(crate) fn carry_out(
         began,
         retires: false,
         left: None,
+        no_place: false,
     };
     let mut held = Vec::new();
     for step in &work.steps {
@@ -79,6 +82,8 @@ struct Run<'a> {
     retires: bool,
     /// The last one that was detached.
     left: Option<Oid>,
+    /// There was no place for what takes long.
+    no_place: bool,
 }
 
 impl Run<'_> {
@@ -87,6 +92,9 @@ impl Run<'_> {
     /// leaves, every session has to read the set's bounds and plan its queries on it anew (relcache.c,
     /// inval.c).
     fn leave_for_later(&self, step: &Step) -> Option<i64> {
+        if self.no_place && step.subject.is_some() {
+            return self.outcome.more_at;
+        }
         if self.transactions.attended() || step.action == Action::Create {
             return None;
         }
@@ -97,6 +105,12 @@ impl Run<'_> {
         let pause = self.pause();
         let is_next = step.leaving && step.subject != self.left && self.left.is_some() && pause > 0;
         is_next.then(|| now.saturating_add(pause))
+    }
+
+    /// Whether a worker may begin a step that takes as long as it takes: those have not all places.
+    fn may_take_long(&self, step: &Step) -> bool {
+        let takes_long = step.action == Action::Archive || step.copies.is_some();
+        !takes_long || !self.transactions.in_worker() || places::go_slow(settings::limits())
     }
 
     /// Between two partitions that leave: the setting is for a set of a thousand, for what it spares
@@ -115,6 +129,12 @@ impl Run<'_> {
         }
         if let Some(later) = self.leave_for_later(step) {
             self.outcome.more_at = Some(later);
+            return Ok(());
+        }
+        if !self.may_take_long(step) {
+            // What leaves next would come to the same.
+            self.outcome.more_at = Some(clock::now().saturating_add(PLACE_PAUSE));
+            self.no_place = true;
             return Ok(());
         }
         self.retires |= step.subject.is_some();
@@ -189,5 +209,14 @@ fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<
     partition::retried(transactions, work.parent, || match step.subject {
         None => transactions.step(|| partition::take(work, step)),
         Some(subject) => retention::take(transactions, work, step, subject),
+    })
+    .map_err(|error| match &error {
+        Error::Sql(sql) if sql.lacks_privilege() => {
+            match transactions.step(|| identity::role_name(work.owner)) {
+                Ok(owner) => partition::naming_owner(error, &owner),
+                Err(_) => error,
+            }
+        }
+        _ => error,
     })
 }

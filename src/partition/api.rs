@@ -8,10 +8,8 @@ use super::table::{self, Strategy, Table};
 use super::{apply, range, refusal};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
-use crate::pg::{
-    Oid, extension, identity, query, report, settings as pg_settings, subtransaction, wakeup,
-    workers,
-};
+use crate::pg::locks::{self, TableLock};
+use crate::pg::{Oid, extension, identity, query, report, subtransaction, transaction, wakeup};
 use crate::settings;
 
 /// A row of `steward.step`. Each function spells its columns out once more: an alias of the whole
@@ -20,20 +18,22 @@ pub(crate) type StepRow = (i32, Oid, &'static str, String, String, String, Strin
 
 #[pg_extern(sql = false)]
 fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
-    if workers::in_recovery() {
-        return Err(Error::OnStandby { action: "unmanage()" }.into());
-    }
+    transaction::must_be_writable("unmanage()")?;
     extension::hold()?;
     // Any relation that has a policy, also one that is no partitioned table any more.
     let name = table::name(relation)?
         .ok_or(Error::NoSuchRelation { oid: crate::pg::ident::oid_number(relation) })?;
-    let owner = query::one(
-        "SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1",
-        &[relation.into()],
-        |row| row.required(1),
-    )?;
-    check_owner(&name.to_string(), owner)?;
-    in_time(&name.to_string(), || jobs::keep_runs_away(relation))?;
+    let owner = || {
+        query::one(
+            "SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1",
+            &[relation.into()],
+            |row| row.required(1),
+        )
+    };
+    check_owner(&name.to_string(), owner()?)?;
+    in_time(&name.to_string(), || hold_still(relation))?;
+    // As it is now, when the lock was had.
+    check_owner(&name.to_string(), transaction::with_latest_snapshot(owner)?)?;
     if !forget(relation)? {
         let table = Table::read(relation)
             .map_err(|_| Error::NotManaged { relation: name.to_string(), call: "manage_range" })?;
@@ -57,6 +57,7 @@ pub(super) fn put_in_force(
             None => jobs::create("partition", table.oid).map(|_| ()),
         })
     })?;
+    let owner = identity::role_name(table.owner)?;
     let taken = in_time(&table.display(), || {
         let work = plan()?;
         range::note_seen(&work)?;
@@ -64,7 +65,8 @@ pub(super) fn put_in_force(
             Some(refused) => Err(refused),
             None => take_all(&work),
         }
-    })?;
+    })
+    .map_err(|error| apply::naming_owner(error, &owner))?;
     wakeup::at_commit();
     Ok(taken)
 }
@@ -140,17 +142,23 @@ pub(crate) fn drainable(parent: Oid) -> Result<Job> {
 /// The table that a call is about to change the policy of. No run of it, and no other such call, until
 /// we commit: a run would plan what we are about to make. This lock is the first, as it is of a run.
 pub(super) fn owned_table(parent: Oid, action: &'static str) -> Result<Table> {
-    if workers::in_recovery() {
-        return Err(Error::OnStandby { action });
-    }
+    transaction::must_be_writable(action)?;
     extension::hold()?;
     let table = Table::read(parent)?;
     check_owner(&table.display(), table.owner)?;
-    in_time(&table.display(), || jobs::keep_runs_away(table.oid))?;
+    in_time(&table.display(), || hold_still(table.oid))?;
     // As it is now, when the lock was had.
-    let table = Table::read(parent)?;
+    let table = transaction::with_latest_snapshot(|| Table::read(parent))?;
     check_owner(&table.display(), table.owner)?;
     Ok(table)
+}
+
+/// Keeps runs of a relation's job away, and its owner in office, until we commit: what is not committed
+/// when somebody else gets the table must not come into force over their head.
+fn hold_still(relation: Oid) -> Result<()> {
+    jobs::keep_runs_away(relation)?;
+    locks::hold_table(relation, TableLock::AccessShare);
+    Ok(())
 }
 
 /// The managed sets, in the order in which they are looked at.
@@ -181,9 +189,7 @@ pub(crate) fn needed<T>(value: Option<T>, argument: &'static str) -> Result<T> {
 
 /// Reading a set takes ACCESS SHARE on it, as any query does; also that is not waited for in vain.
 pub(crate) fn in_time<T>(relation: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let milliseconds = settings::lock_timeout_milliseconds();
-    pg_settings::with_lock_timeout(milliseconds, || subtransaction::run(work))
-        .map_err(|error| error.naming_lock(relation, milliseconds))
+    locks::in_time(relation, settings::lock_timeout_milliseconds(), work)
 }
 
 pub(crate) fn rows(steps: Vec<Step>) -> TableIterator<'static, StepRow> {

@@ -4,7 +4,7 @@ use super::steps::{Action, Step, Work};
 use super::table;
 use crate::error::{Error, Result};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, identity, settings as pg_settings, signals};
+use crate::pg::{Oid, clock, ident, identity, settings as pg_settings, signals};
 use crate::settings;
 
 /// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
@@ -86,4 +86,19 @@ pub(crate) fn take(work: &Work, step: &Step) -> Result<()> {
     pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
         identity::as_owner(work.owner, |scope| scope.run(&step.sql))
     })
+}
+
+/// Says whose rights were lacking in a step, where the server's own error does not.
+pub(crate) fn naming_owner(error: Error, owner: &str) -> Error {
+    match error {
+        Error::Sql(mut sql) if sql.hint.is_none() && sql.lacks_privilege() => {
+            sql.hint = Some(format!(
+                "Steps run as the owner of the set: GRANT what was denied TO {}, for example CREATE on \
+                 the schema.",
+                ident::name(owner)
+            ));
+            Error::Sql(sql)
+        }
+        error => error,
+    }
 }

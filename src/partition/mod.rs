@@ -8,6 +8,7 @@ mod api;
 mod apply;
 mod blueprint;
 mod hash;
+mod inspect;
 mod range;
 mod steps;
 mod table;
@@ -15,13 +16,13 @@ mod table;
 pub(crate) use api::{
     check_owner, drainable, forget, forget_gone, in_time, managed, needed, owned_job, rows,
 };
-pub(crate) use apply::{Outcome, naming, retried, take};
+pub(crate) use apply::{Outcome, naming, naming_owner, retried, take};
 pub(crate) use range::{
     Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, note_seen,
     remember_make_up,
 };
 pub(crate) use steps::{Action, Step, Work, lowest};
-pub(crate) use table::{Table, name, taken, tree};
+pub(crate) use table::{Table, default_partition, name, taken, tree};
 
 use crate::error::{Error, Result};
 use crate::pg::Oid;

@@ -121,11 +121,17 @@ pub(crate) struct Work {
     pub(crate) remembered: Option<i128>,
     /// What the set's retention and tiering are about; None: it has neither.
     pub(crate) past: Option<Past>,
+    pub(super) has_clock: bool,
     /// Of keys without a clock: where the set stands, for the views.
     pub(super) seen: Option<Seen>,
 }
 
 impl Work {
+    /// Whether a clock says when it is due again; else it is looked at every so often.
+    pub(crate) fn has_clock(&self) -> bool {
+        self.has_clock
+    }
+
     /// Whether there is nothing to do, and nothing left over from an earlier run to note.
     pub(crate) fn is_idle(&self) -> bool {
         self.steps.is_empty() && self.remembered == self.make_up_from && self.refused.is_none()

@@ -143,6 +143,16 @@ pub(crate) fn leaves(oids: Vec<Oid>) -> Result<Vec<Leaf>> {
     )
 }
 
+/// A set's default partition.
+pub(crate) fn default_partition(parent: Oid) -> Result<Option<Oid>> {
+    query::optional(
+        "SELECT p.partdefid FROM pg_catalog.pg_partitioned_table p
+          WHERE p.partrelid = $1 AND p.partdefid <> 0",
+        &[parent.into()],
+        |row| row.required(1),
+    )
+}
+
 /// A table and what lies below it.
 pub(crate) fn tree(oid: Oid) -> Result<Vec<Oid>> {
     query::rows(

@@ -11,7 +11,7 @@ use pgrx::{FromDatum, pg_sys};
 
 use super::identity::AsOwner;
 use crate::error::{Error, Result};
-use crate::partition::RawKey;
+pub(super) use crate::partition::RawKey;
 
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq)]
@@ -284,7 +284,11 @@ pub(crate) fn can_open_now(parent: pg_sys::Oid) -> bool {
 ///
 /// # Safety
 /// `value` is a non-NULL Datum of type `key_type`.
-pub(super) unsafe fn raw_key(key_type: pg_sys::Oid, value: pg_sys::Datum, literal: &str) -> Option<RawKey> {
+pub(super) unsafe fn raw_key(
+    key_type: pg_sys::Oid,
+    value: pg_sys::Datum,
+    literal: &str,
+) -> Option<RawKey> {
     // SAFETY: the caller vouches for type and value; from_datum copies what it needs.
     unsafe {
         match key_type {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
+use pgrx::{IntoDatum, pg_sys};
 
 use crate::error::{Error, Result};
 
@@ -40,6 +40,18 @@ pub(crate) fn random() -> f64 {
     // SAFETY: fills exactly the buffer that it is given; on failure the zeros stay.
     unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
     f64::from(u32::from_ne_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// Gives random() a seed that nobody knows: what one owner's code has set is not another's to meet.
+pub(crate) fn reseed() {
+    let seed = 2.0 * random() - 1.0;
+    if let Some(seed) = seed.into_datum() {
+        // SAFETY: setseed() takes a double precision between -1 and 1 and touches a backend-local state.
+        unsafe {
+            let function = pg_sys::Oid::from(pg_sys::F_SETSEED);
+            pg_sys::OidFunctionCall1Coll(function, pg_sys::InvalidOid, seed);
+        }
+    }
 }
 
 /// Between half of a time and all of it.

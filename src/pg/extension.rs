@@ -74,6 +74,25 @@ pub(crate) fn hold() -> Result<()> {
     }
 }
 
+/// The same without waiting, for who holds a user's table already: a DROP EXTENSION in progress may want that
+/// next. Errors: somebody is about to drop or update it (55P03).
+pub(crate) fn hold_now() -> Result<()> {
+    let seen = find()?;
+    // SAFETY: as above.
+    let is_held = unsafe {
+        pg_sys::ConditionalLockDatabaseObject(
+            pg_sys::ExtensionRelationId,
+            seen.oid,
+            0,
+            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+        )
+    };
+    match is_held && find()?.oid == seen.oid {
+        true => Ok(()),
+        false => Err(Error::LockNotHad { relation: "pg_steward".into(), milliseconds: 0 }),
+    }
+}
+
 /// Lets a trigger on somebody's table go with the extension, which it would otherwise keep from being
 /// dropped. ALTER TRIGGER … DEPENDS ON EXTENSION would lock the extension with ACCESS EXCLUSIVE, and wait
 /// for everybody who uses it (alter.c, ExecAlterObjectDependsStmt).

@@ -2,14 +2,12 @@
 //! evaluated and no row is hidden, and no privilege is asked for. What is read decides about DDL and is
 //! shown to nobody.
 
-
 use pgrx::pg_sys;
 
-use super::bounds::raw_key;
+use super::bounds::{RawKey, raw_key};
 use super::identity::AsOwner;
 use super::query;
 use crate::error::Result;
-use crate::partition::RawKey;
 
 const ACCESS_SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
@@ -111,9 +109,8 @@ impl Open {
     fn value(&self, tuple: pg_sys::HeapTuple, number: i16) -> Option<pg_sys::Datum> {
         let mut is_null = false;
         // SAFETY: the tuple is of this relation, and the number that of one of its columns.
-        let value = unsafe {
-            pg_sys::heap_getattr(tuple, number.into(), (*self.0).rd_att, &mut is_null)
-        };
+        let value =
+            unsafe { pg_sys::heap_getattr(tuple, number.into(), (*self.0).rd_att, &mut is_null) };
         (!is_null).then_some(value)
     }
 }

@@ -7,6 +7,9 @@
 
 use pgrx::pg_sys;
 
+use super::{settings, subtransaction};
+use crate::error::Result;
+
 /// Held until dropped.
 pub(crate) struct TargetLock(pg_sys::LOCKTAG);
 
@@ -45,6 +48,8 @@ impl Drop for TargetLock {
 /// How strongly a user's table is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TableLock {
+    /// Keeps it as it is: who changes its owner, or drops it, waits.
+    AccessShare,
     /// Keeps writers out.
     ShareRowExclusive,
     /// Keeps everybody out.
@@ -56,11 +61,23 @@ pub(crate) enum TableLock {
 /// privilege: for locks that a statement of the same transaction is going to take anyway.
 pub(crate) fn hold_table(table: pg_sys::Oid, lock: TableLock) {
     let mode = match lock {
+        TableLock::AccessShare => pg_sys::AccessShareLock,
         TableLock::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
         TableLock::AccessExclusive => pg_sys::AccessExclusiveLock,
     };
     // SAFETY: locks an OID, whether or not it is a relation (still).
     unsafe { pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE) }
+}
+
+/// Does `work`, waiting for each lock at most so many milliseconds. The error says whose lock was not
+/// had.
+pub(crate) fn in_time<T>(
+    relation: &str,
+    milliseconds: i32,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    settings::with_lock_timeout(milliseconds, || subtransaction::run(work))
+        .map_err(|error| error.naming_lock(relation, milliseconds))
 }
 
 /// Takes a [`TargetLock`]'s lock anew, which somebody's function may have given back with all advisory

@@ -1,15 +1,18 @@
 //! The ground floor: the only room that says `unsafe`, pg_sys or SPI.
 
 pub(crate) mod at_commit;
+pub(crate) mod backtrace;
 pub(crate) mod bounds;
 pub(crate) mod clock;
 pub(crate) mod databases;
 pub(crate) mod deadline;
 pub(crate) mod extension;
+pub(crate) mod files;
 pub(crate) mod heap;
 pub(crate) mod ident;
 pub(crate) mod identity;
 pub(crate) mod locks;
+pub(crate) mod places;
 pub(crate) mod query;
 pub(crate) mod relay;
 pub(crate) mod report;

@@ -23,6 +23,8 @@ pub(crate) struct Errand {
     pub(crate) database: u32,
     pub(crate) lock_timeout_milliseconds: i32,
     pub(crate) job_id: i64,
+    /// The session's, which the worker takes up.
+    pub(crate) place: i32,
 }
 
 /// The start of the shared segment; the queue comes behind it.

@@ -36,7 +36,11 @@ pub(crate) fn failure(object: &str, error: &Error) {
 
 /// What must not be gone on with: ends this process.
 pub(crate) fn fatal(message: &str) {
-    ereport!(PgLogLevel::FATAL, pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, prefixed(false, message));
+    ereport!(
+        PgLogLevel::FATAL,
+        pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        prefixed(false, message)
+    );
 }
 
 /// Something the administrator should know, once.

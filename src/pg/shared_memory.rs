@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 
 use super::clock;
+use super::places::{self, Place, Places};
 
 /// How many databases can be watched; 88 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
@@ -55,11 +56,16 @@ pub(crate) struct Slot {
 struct Directory {
     launcher_pid: i32,
     slots: [Slot; MAX_DATABASES],
+    places: Places,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { launcher_pid: 0, slots: [Slot::default(); MAX_DATABASES] }
+        Self {
+            launcher_pid: 0,
+            slots: [Slot::default(); MAX_DATABASES],
+            places: [Place::default(); places::MOST],
+        }
     }
 }
 
@@ -150,6 +156,23 @@ pub(crate) fn retain(mut keep: impl FnMut(u32) -> bool) {
     }
 }
 
+impl Directory {
+    fn executors(&self) -> u32 {
+        self.slots.iter().map(|slot| slot.executors).sum()
+    }
+}
+
+/// Reads or changes who works, given the number of executors that have been started. None: there is no
+/// shared memory.
+pub(super) fn with_places<T>(work: impl FnOnce(&mut Places, u32) -> T) -> Option<T> {
+    if !is_preloaded() {
+        return None;
+    }
+    let mut directory = DIRECTORY.exclusive();
+    let executors = directory.executors();
+    Some(work(&mut directory.places, executors))
+}
+
 /// Whoever waits for a place asks at least once a second; after this long without, they do not any
 /// more. In microseconds.
 const STILL_WAITING_MICROSECONDS: i64 = 3_000_000;
@@ -168,7 +191,7 @@ pub(crate) fn take_executor(database: pg_sys::Oid, limit: u32, now: i64) -> bool
         return false;
     }
     let mut directory = DIRECTORY.exclusive();
-    let running: u32 = directory.slots.iter().map(|slot| slot.executors).sum();
+    let running = directory.executors() + places::on_behalf(&directory.places);
     let mine = database.to_u32();
     let Some(place) = directory.slots.iter().position(|slot| slot.database == mine) else {
         return false;

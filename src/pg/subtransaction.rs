@@ -27,6 +27,13 @@ pub(crate) struct SqlError {
     pub(crate) hint: Option<String>,
 }
 
+impl SqlError {
+    /// Whether the server has refused it for want of a privilege (42501).
+    pub(crate) fn lacks_privilege(&self) -> bool {
+        self.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+    }
+}
+
 /// Runs `work` in a subtransaction: released when it returns Ok, rolled back when it returns Err or
 /// when an SQL error unwinds out of it. Locks taken inside a rolled-back one are released.
 ///
@@ -99,8 +106,7 @@ fn sql_error(cause: CaughtError) -> SqlError {
         code,
         packed_sqlstate: if unknown { raised } else { code as i32 },
         message: report.message().to_owned(),
-        // A debug build puts a Rust backtrace behind the detail's first lines.
-        detail: report.detail().map(|text| text.lines().take(4).collect::<Vec<_>>().join("\n")),
+        detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
+use super::query;
 use crate::calendar::{Micros, Zone};
 use crate::error::{Error, Result};
 
@@ -41,6 +42,31 @@ impl ServerZone {
         unsafe { CStr::from_ptr(pg_sys::pg_get_timezone_name(self.0)) }
             .to_string_lossy()
             .into_owned()
+    }
+
+    /// Whether it is put together from a POSIX specification such as `UTC+3`, not one of the time zone
+    /// database. The server takes a name that it has no file of for one (pgtz.c, pg_tzset).
+    pub(crate) fn is_specification(&self) -> Result<bool> {
+        let name = self.name();
+        // A specification has an offset. Names with digits are few, and to list all names is slow.
+        if !name.contains(|c: char| c.is_ascii_digit()) {
+            return Ok(false);
+        }
+        query::one(
+            "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_timezone_names n
+                                 WHERE pg_catalog.lower(n.name) = pg_catalog.lower($1))",
+            &[name.into()],
+            |row| row.required(1),
+        )
+    }
+
+    /// Whether the server reads the times that it writes in this zone from `from` on, some years ahead: an
+    /// offset has less than 16 hours (src/include/datatype/timestamp.h, MAX_TZDISP_HOUR).
+    pub(crate) fn can_be_read_back(&self, from: i64) -> bool {
+        const LIMIT: Micros = 16 * 3_600 * MICROS_PER_SECOND;
+        const CHANGES: usize = 8;
+        let changes = std::iter::successors(Some(from.into()), |at| self.next_change(*at));
+        changes.take(CHANGES).all(|at| self.offset_at(at).abs() < LIMIT)
     }
 
     fn seconds(utc: Micros) -> pg_sys::pg_time_t {

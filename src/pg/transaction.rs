@@ -2,7 +2,7 @@
 
 use pgrx::{FromDatum, PgMemoryContexts, pg_sys};
 
-use super::{Oid, extension, settings, subtransaction, utility};
+use super::{Oid, extension, settings, subtransaction, utility, workers};
 use crate::error::{Error, Result};
 
 /// One transaction of a worker, with a snapshot. Committed when `work` returns Ok; when it returns
@@ -49,6 +49,19 @@ fn run_after<T>(lock: impl FnOnce() -> Result<()>, work: impl FnOnce() -> Result
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
     outcome
+}
+
+/// Errors: nothing can be written here: on a standby (55000), or in a read-only transaction (25006). Said
+/// before anything else, by the name of what was called.
+pub(crate) fn must_be_writable(action: &'static str) -> Result<()> {
+    if workers::in_recovery() {
+        return Err(Error::OnStandby { action });
+    }
+    // SAFETY: reads a backend-local variable.
+    match unsafe { pg_sys::XactReadOnly } {
+        true => Err(Error::ReadOnly { action }),
+        false => Ok(()),
+    }
 }
 
 /// Runs `work` with a snapshot of this instant, which sees what others committed while the

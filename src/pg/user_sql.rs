@@ -13,6 +13,19 @@ use super::query::Row;
 use crate::error::{Error, Result};
 
 impl AsOwner {
+    /// All rows of an answer, each turned into a value at once.
+    pub(crate) fn rows<T>(
+        &self,
+        sql: &str,
+        values: &[DatumWithOid<'_>],
+        mut each: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.check()?;
+        Spi::connect(|client| {
+            client.select(sql, None, values)?.map(|tuple| each(&Row::new(tuple))).collect()
+        })
+    }
+
     /// The first row of an answer, if there is one.
     pub(crate) fn optional<T>(
         &self,
@@ -66,8 +79,8 @@ impl AsOwner {
         let (answer, is_null) = unsafe {
             let info = pg_sys::palloc0(size_of::<pg_sys::FmgrInfo>()).cast::<pg_sys::FmgrInfo>();
             pg_sys::fmgr_info(function, info);
-            let size = size_of::<pg_sys::FunctionCallInfoBaseData>()
-                + size_of::<pg_sys::NullableDatum>();
+            let size =
+                size_of::<pg_sys::FunctionCallInfoBaseData>() + size_of::<pg_sys::NullableDatum>();
             let call = pg_sys::palloc0(size).cast::<pg_sys::FunctionCallInfoBaseData>();
             (*call).flinfo = info;
             (*call).nargs = 1;
@@ -86,7 +99,8 @@ impl AsOwner {
     /// has had its snapshot for long; gives the number of rows it touched.
     pub(crate) fn change_latest(&self, sql: &str) -> Result<u64> {
         self.check()?;
-        let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
+        let text =
+            CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
         Spi::connect_mut(|_| {
             // SAFETY: connected to SPI. The snapshot is copied before it is used (src/backend/executor/
             // spi.c, _SPI_execute_plan, as for the checks of foreign keys in ri_triggers.c).

@@ -93,10 +93,15 @@ fn durability(work: &Work) -> Commit {
 
 /// Both in one transaction.
 fn detach_at_once(work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    extension::hold()?;
-    expect_name(step, subject)?;
-    announce(work, subject)?;
-    partition::take(work, step)
+    // All that the statement locks, the set first; only then what is ours.
+    let default = partition::default_partition(work.parent)?;
+    let tables: Vec<Oid> = [work.parent].into_iter().chain(default).chain([subject]).collect();
+    under_locks(&tables, TableLock::AccessExclusive, || {
+        extension::hold_now()?;
+        expect_name(step, subject)?;
+        announce(work, subject)?;
+        partition::take(work, step)
+    })
 }
 
 /// Writes down what a partition leaves for, and takes back what an earlier run, that was ended by
@@ -124,8 +129,8 @@ fn expect_name(step: &Step, subject: Oid) -> Result<bool> {
 ///
 /// That a table is dropped is noted in our tables by a trigger: the extension stays in place meanwhile.
 fn drop_table(work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    extension::hold()?;
     under_lock(subject, TableLock::AccessExclusive, || {
+        extension::hold_now()?;
         if transaction::with_latest_snapshot(|| catalog::state(subject))?.is_none() {
             return Ok(()); // the archive function, or somebody, was faster
         }
@@ -149,7 +154,7 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
             identity::as_owner(*role, |scope| scope.run(sql))?;
         }
         partition::take(work, step)?;
-        extension::hold()?;
+        extension::hold_now()?;
         catalog::settle(subject)
     })
 }
@@ -183,7 +188,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         if answer != Some(true) {
             return Err(Error::NotArchived { partition: step.partition.to_string(), answer });
         }
-        extension::hold()?;
+        extension::hold_now()?;
         seal(work, subject)?;
         catalog::note_archived(subject)
     });

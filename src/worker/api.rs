@@ -8,8 +8,8 @@ use super::{drain, errand, run};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::TargetLock;
-use crate::pg::transaction::{Procedure, Transactions, argument};
-use crate::pg::{Oid, databases, identity, query, report, settings, workers};
+use crate::pg::transaction::{self, Procedure, Transactions, argument};
+use crate::pg::{Oid, databases, identity, query, report, settings};
 
 #[pg_extern(sql = false)]
 fn maintain(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
@@ -42,9 +42,7 @@ fn drain_default(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<
 }
 
 fn enter(fcinfo: pgrx::pg_sys::FunctionCallInfo, name: &'static str) -> Result<Procedure> {
-    if workers::in_recovery() {
-        return Err(Error::OnStandby { action: name });
-    }
+    transaction::must_be_writable(name)?;
     Procedure::enter(fcinfo, name)
 }
 

@@ -1,22 +1,28 @@
 //! An errand: one job that a worker runs while a session waits, for what cannot be done inside of
 //! that session's CALL.
 
+use std::time::{Duration, Instant};
+
 use super::run;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::TargetLock;
 use crate::pg::relay::{self, Errand, Line};
 use crate::pg::transaction::{self, Transactions};
-use crate::pg::{Oid, databases, report, settings as pg_settings, workers};
+use crate::pg::{Oid, databases, places, report, settings as pg_settings, signals, workers};
 use crate::settings;
 
 /// What the postmaster calls.
 const ENTRY_POINT: &str = "pg_steward_errand_main";
 
+/// How often a session that waits for a place looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 workers::entry_point!(pg_steward_errand_main, main);
 
 /// Has a worker run a job; what it says is said here, what it fails with is the error.
 pub(super) fn send(database: Oid, job: &Job) -> Result<()> {
+    let _place = Place::take(job.owner)?;
     let name = databases::name(database).unwrap_or_default();
     relay::send(
         "pg_steward executor",
@@ -26,8 +32,34 @@ pub(super) fn send(database: Oid, job: &Job) -> Result<()> {
             database: database.to_u32(),
             lock_timeout_milliseconds: settings::lock_timeout_milliseconds(),
             job_id: job.job_id,
+            place: places::mine(),
         },
     )
+}
+
+/// A place among all that work, given back when this goes.
+struct Place;
+
+impl Place {
+    /// Waits for one as for a lock. Errors: there is none (53400).
+    fn take(owner: Oid) -> Result<Self> {
+        let patience =
+            Duration::from_millis(settings::lock_timeout_milliseconds().unsigned_abs().into());
+        let until = Instant::now() + patience;
+        while !places::take_on_behalf(owner, settings::limits()) {
+            if Instant::now() >= until {
+                return Err(Error::NoFreePlace);
+            }
+            signals::wait(LOOK_AGAIN);
+        }
+        Ok(Self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        places::leave();
+    }
 }
 
 fn main(argument: workers::Argument) {
@@ -37,6 +69,7 @@ fn main(argument: workers::Argument) {
     workers::report(Some(&format!("job {job_id}")));
     let timeout = line.errand.lock_timeout_milliseconds.to_string();
     pg_settings::session("pg_steward.lock_timeout", &timeout);
+    places::work_in(line.errand.place);
     let outcome = work(job_id);
     line.end();
     if let Err(error) = outcome {

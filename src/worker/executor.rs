@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
 use crate::pg::locks::{self, TargetLock};
 use crate::pg::transaction::{self, Transactions};
-use crate::pg::{Oid, clock, report, shared_memory, signals, workers};
+use crate::pg::{Oid, bounds, clock, places, report, shared_memory, signals, workers};
 use crate::settings;
 
 /// What the postmaster calls.
@@ -27,6 +27,7 @@ fn main(argument: workers::Argument) {
 
 fn work(oid: Oid, database: &str) -> Result<()> {
     let started = clock::now();
+    let mut served: Vec<Oid> = Vec::new();
     while settings::enabled() && !workers::in_recovery() {
         signals::check();
         let now = clock::now();
@@ -35,10 +36,13 @@ fn work(oid: Oid, database: &str) -> Result<()> {
         {
             return Ok(());
         }
-        let Some((job, run_id, lock)) = claim()? else { return Ok(()) };
+        let Some((job, run_id, lock)) = claim(&served)? else { return Ok(()) };
+        served.retain(|owner| *owner != job.owner);
+        served.push(job.owner);
         workers::show_as(&format!("pg_steward executor: {database} job {}", job.job_id));
         workers::report(Some(&format!("job {}", job.job_id)));
         let outcome = run::run(&Transactions::Worker, &job, Some(run_id), &lock);
+        places::leave();
         if let Err(error) = outcome {
             if matches!(error, Error::NoExtension) {
                 return Err(error);
@@ -51,25 +55,47 @@ fn work(oid: Oid, database: &str) -> Result<()> {
     Ok(())
 }
 
-/// The most urgent due job that nobody else has: its run, logged, and its lock.
-fn claim() -> Result<Option<(Job, i64, TargetLock)>> {
-    transaction::with_extension(|| {
+/// The first due job in turn that nobody else has, and whose owner may have one more at work: its run,
+/// logged, and its lock. What somebody has locked comes after all others, for it may have to be waited for.
+fn claim(served: &[Oid]) -> Result<Option<(Job, i64, TargetLock)>> {
+    let claimed = transaction::with_extension(|| {
         let registry = jobs::registry()?;
         if locks::database_is_wanted() || locks::workers_are_kept_out(registry) {
             return Ok(None);
         }
         let now = clock::now();
-        for job in jobs::due(now)? {
-            let Some(lock) = TargetLock::try_take(registry, job.target) else { continue };
-            let crashed =
-                Ending::Failed { consecutive: job.failures.saturating_add(1), due_again_at: None };
-            let if_it_crashes = jobs::next_run_at(now, crashed, clock::random());
-            if let Some((job, run_id)) = jobs::claim(job.job_id, now, if_it_crashes)? {
-                return Ok(Some((job, run_id, lock)));
+        let due = jobs::in_turn(jobs::due(now)?, |job| (job.owner, job.due_at), served);
+        let mut locked = Vec::new();
+        for job in due {
+            if !bounds::can_open_now(job.target) {
+                locked.push(job);
+            } else if let Some(claimed) = try_claim(registry, &job, now)? {
+                return Ok(Some(claimed));
+            }
+        }
+        for job in locked {
+            if let Some(claimed) = try_claim(registry, &job, now)? {
+                return Ok(Some(claimed));
             }
         }
         Ok(None)
-    })
+    });
+    if !matches!(claimed, Ok(Some(_))) {
+        places::leave();
+    }
+    claimed
+}
+
+fn try_claim(registry: Oid, job: &Job, now: i64) -> Result<Option<(Job, i64, TargetLock)>> {
+    if !places::take(job.owner, settings::limits()) {
+        return Ok(None);
+    }
+    let Some(lock) = TargetLock::try_take(registry, job.target) else { return Ok(None) };
+    let crashed =
+        Ending::Failed { consecutive: job.failures.saturating_add(1), due_again_at: None };
+    let if_it_crashes = jobs::next_run_at(now, crashed, clock::random());
+    let claimed = jobs::claim(job.job_id, now, if_it_crashes)?;
+    Ok(claimed.map(|(job, run_id)| (job, run_id, lock)))
 }
 
 /// Names an executor for the postmaster.

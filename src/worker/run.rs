@@ -12,11 +12,13 @@ use crate::jobs::{self, Ending, Job};
 use crate::maintenance;
 use crate::partition::{self, Action, Outcome, Work};
 use crate::pg::deadline::Deadline;
-use crate::pg::locks::TargetLock;
+use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::transaction::Transactions;
 use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
 use crate::{retention, settings};
 
+/// How long a look waits for a lock on a user's table while it has ours, in milliseconds.
+const BRIEFLY_MILLISECONDS: i32 = 100;
 /// Partition names that `job_runs.detail` lists at most.
 const LISTED: usize = 100;
 
@@ -28,6 +30,18 @@ pub(super) fn run(
     transactions: &Transactions<'_>,
     job: &Job,
     started: Option<i64>,
+    lock: &TargetLock,
+) -> Result<()> {
+    let outcome = run_under(transactions, job, started, lock);
+    // The next one may be another owner's.
+    clock::reseed();
+    outcome
+}
+
+fn run_under(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    started: Option<i64>,
     _lock: &TargetLock,
 ) -> Result<()> {
     let now = clock::now();
@@ -35,19 +49,35 @@ pub(super) fn run(
     let retry_at = if transactions.attended() { i64::MAX } else { now };
     let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
-    let prepared = transactions.own_without_waiting(|| {
-        let work = pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            maintenance::prepare(job.target, now, retry_at)
-        })?;
-        partition::note_seen(&work)?;
-        if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
-            forget_what_is_back(job)?;
-        }
-        if started.is_none() && work.is_idle() {
-            record_idle(transactions, job, now, &work)?;
-        }
-        Ok(work)
-    });
+    let look = || {
+        transactions.own_without_waiting(|| {
+            let work = pg_settings::with_lock_timeout(BRIEFLY_MILLISECONDS, || {
+                maintenance::prepare(job.target, now, retry_at)
+            })?;
+            partition::note_seen(&work)?;
+            if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
+                forget_what_is_back(job)?;
+            }
+            if started.is_none() && work.is_idle() {
+                record_idle(transactions, job, now, &work)?;
+            }
+            Ok(work)
+        })
+    };
+    let prepared = match look() {
+        // Waited for where nothing of ours is locked meanwhile, so that DROP EXTENSION, and the views
+        // behind it, do not wait as long.
+        Err(error) if error.is_lock_trouble() => transactions
+            .step(|| {
+                let lock_timeout = settings::lock_timeout_milliseconds();
+                pg_settings::with_lock_timeout(lock_timeout, || {
+                    locks::hold_table(job.target, TableLock::AccessShare);
+                });
+                Ok(())
+            })
+            .and_then(|()| look()),
+        outcome => outcome,
+    };
     let prepared = prepared.map_err(|error| partition::naming(transactions, job.target, error));
     if !transactions.in_worker() && prepared.as_ref().is_ok_and(Work::needs_worker) {
         return Err(Error::NeedsWorker);
@@ -116,6 +146,9 @@ fn finish(
             let more_at = outcome.more_at.unwrap_or(work.due_again_at).min(work.due_again_at);
             let ending = match &error {
                 None => Ending::Succeeded { due_again_at: more_at },
+                // What is looked at every so often waits as long as it has failed for: each look at what
+                // is locked costs a worker lock_timeout.
+                Some(error) if error.is_lock_trouble() && !work.has_clock() => failed(None),
                 // What failed does not keep the rest waiting that went well so far.
                 Some(_) if !outcome.done.is_empty() => failed(Some(more_at)),
                 Some(_) => failed(Some(work.due_again_at)),

@@ -1,14 +1,16 @@
 //! The scheduler: one for a database that has work due. It starts executors, notes in shared
 //! memory when the database is due again, and leaves when nothing is due for a while.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{SAY_AGAIN_MICROSECONDS, SLEW_MICROSECONDS, executor};
 use crate::error::{Error, Result};
+use crate::jobs::Job;
 use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
 use crate::pg::workers::Worker;
-use crate::pg::{Oid, clock, query, report, signals, transaction, workers};
+use crate::pg::{Oid, clock, places, query, report, signals, transaction, workers};
 use crate::{alerts, jobs, partition, retention, settings};
 
 /// What the postmaster calls.
@@ -97,6 +99,8 @@ struct Scheduler {
 struct Look {
     /// The jobs that are due and not being run.
     due: Vec<i64>,
+    /// How many of them may begin now: of one owner there are only so many at work.
+    may_begin: usize,
     /// The processes of the runs in progress.
     running: Vec<i32>,
     /// Those that should have ended long ago.
@@ -139,7 +143,7 @@ impl Scheduler {
             let wanted = if !enabled || held || look.due.is_empty() {
                 0
             } else {
-                self.busy(&look.running).saturating_add(look.due.len())
+                self.busy(&look.running).saturating_add(look.may_begin)
             };
             let starved = !self.start_executor(wanted, now) || held;
             self.left_due.clone_from(&look.due);
@@ -248,8 +252,7 @@ impl Scheduler {
             }
             return true;
         }
-        self.waiting =
-            !shared_memory::take_executor(self.oid, settings::max_concurrent_jobs(), now);
+        self.waiting = !shared_memory::take_executor(self.oid, settings::limits().all(), now);
         if self.waiting {
             return false;
         }
@@ -286,6 +289,9 @@ impl Scheduler {
     /// How long to sleep: an executor's end and a changed policy set the latch.
     fn nap(now: i64, look: &Look, starved: bool) -> Duration {
         if starved {
+            return RETRY;
+        }
+        if !look.due.is_empty() && look.may_begin == 0 {
             return RETRY;
         }
         if !look.due.is_empty() {
@@ -350,8 +356,10 @@ fn look(now: i64, call_back: bool) -> Result<Look> {
     if call_back {
         jobs::call_back(now)?;
     }
+    let due = jobs::due(now)?;
     Ok(Look {
-        due: jobs::due(now)?.into_iter().map(|job| job.job_id).collect(),
+        may_begin: may_begin(&due),
+        due: due.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
         overdue: jobs::overdue(DEAF_SECONDS)?,
         next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
@@ -363,4 +371,14 @@ fn look(now: i64, call_back: bool) -> Result<Look> {
                 |row| row.required(1),
             )?,
     })
+}
+
+/// How many of these jobs their owners may have at work beside what they have.
+fn may_begin(due: &[Job]) -> usize {
+    let mut owners: HashMap<Oid, usize> = HashMap::new();
+    for job in due {
+        *owners.entry(job.owner).or_default() += 1;
+    }
+    let limits = settings::limits();
+    owners.into_iter().map(|(owner, due)| due.min(places::left(owner, limits) as usize)).sum()
 }

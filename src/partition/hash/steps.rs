@@ -119,6 +119,7 @@ fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
         make_up_from: None,
         remembered: None,
         past: None,
+        has_clock: false,
         seen: None,
     }
 }

@@ -315,7 +315,10 @@ fn highest_key_in(set: &Set, partition: Oid) -> Result<Option<i128>> {
             let found = match leaf.is_foreign {
                 true => scope
                     .one(
-                        &format!("SELECT pg_catalog.max({key})::pg_catalog.text FROM {}", leaf.name),
+                        &format!(
+                            "SELECT pg_catalog.max({key})::pg_catalog.text FROM {}",
+                            leaf.name
+                        ),
                         &[],
                         |row| row.optional::<String>(1),
                     )?

@@ -6,10 +6,11 @@ use pgrx::prelude::*;
 use super::catalog::{self, Parent};
 use super::policy::{self, Request};
 use super::steps;
+use super::zone;
 use crate::error::{Error, Result};
 use crate::partition::api::{chosen_template, needed, owned_table, put_in_force, rows};
 use crate::partition::steps::Step;
-use crate::pg::{Oid, clock, query, transaction};
+use crate::pg::{Oid, clock, transaction};
 
 #[pg_extern(sql = false)]
 #[expect(clippy::too_many_arguments, reason = "the contract's signature")]
@@ -47,13 +48,11 @@ fn manage_range(
             Error::AlreadyManaged { relation: parent.display(), call: "alter_range" }.into()
         );
     }
+    let invalid = |argument, problem, hint: &str| parent.invalid(argument, problem, hint);
     let request = Request {
         partition_interval: needed(partition_interval, "partition_interval")?.trim().to_owned(),
         premake: needed(premake, "premake")?,
-        time_zone: match time_zone {
-            Some(name) => name.to_owned(),
-            None => session_time_zone()?,
-        },
+        time_zone: zone::chosen(time_zone, &invalid)?,
         start_at: start_at.map(str::to_owned),
         key_encoding: key_encoding.map(str::to_owned),
         name_format: name_format.map(str::to_owned),
@@ -110,11 +109,15 @@ fn alter_range(
     let same_interval =
         partition_interval.is_none_or(|text| text.trim() == kept.partition_interval);
     let kept_origin = kept.origin.filter(|_| same_interval);
+    let invalid = |argument, problem, hint: &str| parent.invalid(argument, problem, hint);
     let request = Request {
         partition_interval: partition_interval
             .map_or(kept.partition_interval, |text| text.trim().to_owned()),
         premake: premake.unwrap_or(kept.premake),
-        time_zone: time_zone.map_or(kept.time_zone, str::to_owned),
+        time_zone: match time_zone {
+            Some(_) => zone::chosen(time_zone, &invalid)?,
+            None => kept.time_zone,
+        },
         start_at: or(start_at, kept.start_at),
         key_encoding: or(key_encoding, kept.key_encoding),
         name_format: or(name_format, kept.name_format),
@@ -179,8 +182,4 @@ fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>
         || policy::store(oid, &request),
         || steps::plan(&set, clock::now()),
     )
-}
-
-fn session_time_zone() -> Result<String> {
-    query::one("SELECT pg_catalog.current_setting('TimeZone')", &[], |row| row.required(1))
 }

@@ -32,6 +32,16 @@ impl Parent {
         self.table.display()
     }
 
+    /// An argument that does not do, for the error.
+    pub(super) fn invalid(&self, argument: &'static str, problem: String, hint: &str) -> Error {
+        Error::InvalidArgument {
+            relation: self.display(),
+            argument,
+            problem,
+            hint: hint.to_owned(),
+        }
+    }
+
     /// The key column as SQL wants it.
     pub(super) fn key_sql(&self) -> String {
         ident::name(&self.column)

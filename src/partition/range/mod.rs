@@ -17,6 +17,7 @@ mod plan;
 mod policy;
 mod steps;
 mod width;
+mod zone;
 
 pub(crate) use ageing::{Fate, Past, Period, Retention, Tiering};
 pub(super) use catalog::check;

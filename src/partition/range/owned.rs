@@ -34,12 +34,7 @@ impl OwnedRange {
 
     /// An argument that does not do, for the error.
     pub(crate) fn invalid(&self, argument: &'static str, problem: String, hint: &str) -> Error {
-        Error::InvalidArgument {
-            relation: self.display(),
-            argument,
-            problem,
-            hint: hint.to_owned(),
-        }
+        self.0.parent.invalid(argument, problem, hint)
     }
 
     /// Stores what is to be kept; None: everything. The next maintenance begins at once.

@@ -356,8 +356,7 @@ pub(crate) fn note_seen(work: &Work) -> Result<()> {
 
 /// What the last look has found.
 pub(super) fn seen(parent: Oid) -> Result<Seen> {
-    let number =
-        |text: Option<AnyNumeric>| text.and_then(|number| number.to_string().parse().ok());
+    let number = |text: Option<AnyNumeric>| text.and_then(|number| number.to_string().parse().ok());
     let seen = identity::as_steward(|| {
         query::optional(
             "SELECT p.seen_position, p.seen_horizon FROM steward.range_policy p WHERE p.parent = $1",

@@ -73,8 +73,11 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
         due_again_at,
         make_up_from,
         remembered: set.policy.make_up_from,
-        seen: (set.policy.key.axis() == Axis::Number)
-            .then(|| Seen { position: Some(position), horizon: ageing::last_expired(past.as_ref()) }),
+        has_clock: set.policy.key.axis() != Axis::Number,
+        seen: (set.policy.key.axis() == Axis::Number).then(|| Seen {
+            position: Some(position),
+            horizon: ageing::last_expired(past.as_ref()),
+        }),
         past,
     })
 }
@@ -193,9 +196,8 @@ impl<'a> RangeDrafting<'a> {
             side(">=", &new.lower),
             side("<", &new.upper)
         );
-        let rows: i64 = identity::as_owner(table.owner, |scope| {
-            scope.one(&sql, &[], |row| row.required(1))
-        })?;
+        let rows: i64 =
+            identity::as_owner(table.owner, |scope| scope.one(&sql, &[], |row| row.required(1)))?;
         Ok((rows > 0).then(|| Error::RowsInDefault {
             parent: self.set.parent.display(),
             default_partition: default.to_string(),

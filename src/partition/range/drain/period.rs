@@ -79,7 +79,8 @@ pub(super) fn relocate(waiting: &Waiting, period: &Period, order: Order) -> Resu
             }
             // A key may have been made until now; from here on none can.
             transaction::with_latest_snapshot(|| refuse_referenced(table))?;
-            let rows = without_triggers(scope, &moving.default, || moving.take_away(scope, copied))?;
+            let rows =
+                without_triggers(scope, &moving.default, || moving.take_away(scope, copied))?;
             scope.run(&script(&[vec![parts.attach], parts.finish].concat()))?;
             moving.unstage(scope, rows)?;
             Ok(Relocated { partition, rows })
