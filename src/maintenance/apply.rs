@@ -132,6 +132,13 @@ impl Run<'_> {
             return Ok(());
         }
         if !self.may_take_long(step) {
+            if self.transactions.attended() {
+                let partition = step.partition.to_string();
+                report::failure(&partition, &Error::NoFreePlace);
+                self.given_up.add(step, &Error::NoFreePlace);
+                self.outcome.failed.push((partition, Error::NoFreePlace));
+                return Ok(());
+            }
             // What leaves next would come to the same.
             self.outcome.more_at = Some(clock::now().saturating_add(PLACE_PAUSE));
             self.no_place = true;

@@ -2,12 +2,15 @@
 //! evaluated and no row is hidden, and no privilege is asked for. What is read decides about DDL and is
 //! shown to nobody.
 
+use std::cmp::Ordering;
+use std::ffi::CString;
+
 use pgrx::pg_sys;
 
 use super::bounds::{RawKey, raw_key};
 use super::identity::AsOwner;
 use super::query;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const ACCESS_SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
@@ -50,15 +53,59 @@ pub(crate) fn greatest(
         None => {
             let mut scan = Scan::of_heap(&open);
             let mut greatest: Option<pg_sys::Datum> = None;
+            let order = Order { key_type, collation: pg_sys::InvalidOid };
             while let Some(tuple) = scan.next(pg_sys::ScanDirection::ForwardScanDirection) {
                 let Some(value) = open.value(tuple, number) else { continue };
-                if greatest.is_none_or(|greatest| is_less(key_type, greatest, value)) {
+                if greatest.is_none_or(|greatest| order.compare(greatest, value).is_lt()) {
                     keep(key_type, &mut greatest, value);
                 }
             }
             Ok(greatest.and_then(|value| decoded(key_type, value)))
         }
     }
+}
+
+/// A range of keys by its bounds' texts, the lower one inclusive; None: it has no end there.
+pub(crate) type Texts<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// How many of the rows that are visible now have their key in each of some ranges, compared as the server
+/// compares bounds. Locks as above.
+pub(crate) fn count_within(
+    scope: &AsOwner,
+    table: pg_sys::Oid,
+    column: &str,
+    collation: pg_sys::Oid,
+    ranges: &[Texts<'_>],
+) -> Result<Vec<i64>> {
+    scope.check()?;
+    let mut counts = vec![0; ranges.len()];
+    let Some((number, key_type)) = column_of(table, column)? else { return Ok(counts) };
+    let order = Order { key_type, collation };
+    let mut bounds = Vec::with_capacity(ranges.len());
+    for (place, (lower, upper)) in ranges.iter().enumerate() {
+        let edge = |text: &Option<&str>| text.map(|text| order.value(text)).transpose();
+        bounds.push((edge(lower)?, edge(upper)?, place));
+    }
+    bounds.sort_by(|one, other| match (one.0, other.0) {
+        (Some(one), Some(other)) => order.compare(one, other),
+        (one, other) => one.is_some().cmp(&other.is_some()),
+    });
+    let Some(open) = Open::table(table) else { return Ok(counts) };
+    let mut scan = Scan::of_heap(&open);
+    while let Some(tuple) = scan.next(pg_sys::ScanDirection::ForwardScanDirection) {
+        let Some(key) = open.value(tuple, number) else { continue };
+        // The last range that begins at or before it.
+        let begun = bounds.partition_point(|(lower, ..)| {
+            lower.is_none_or(|lower| order.compare(lower, key).is_le())
+        });
+        let Some((_, upper, place)) = begun.checked_sub(1).map(|last| &bounds[last]) else {
+            continue;
+        };
+        if upper.is_none_or(|upper| order.compare(key, upper).is_lt()) {
+            counts[*place] += 1;
+        }
+    }
+    Ok(counts)
 }
 
 /// A column's number and its type, that below a domain.
@@ -187,14 +234,37 @@ impl Drop for Scan {
     }
 }
 
-/// By the server's own comparison of a built-in type of number.
-fn is_less(key_type: pg_sys::Oid, one: pg_sys::Datum, other: pg_sys::Datum) -> bool {
-    // SAFETY: the type has a default B-tree operator class, whose cache entry lives as long as the
-    // process; both are values of the type.
-    unsafe {
-        let entry = pg_sys::lookup_type_cache(key_type, pg_sys::TYPECACHE_CMP_PROC_FINFO as i32);
-        let compare = &raw mut (*entry).cmp_proc_finfo;
-        (pg_sys::FunctionCall2Coll(compare, pg_sys::InvalidOid, one, other).value() as i32) < 0
+/// The order of a built-in type's values.
+#[derive(Clone, Copy)]
+struct Order {
+    key_type: pg_sys::Oid,
+    collation: pg_sys::Oid,
+}
+
+impl Order {
+    /// By the server's own comparison.
+    fn compare(self, one: pg_sys::Datum, other: pg_sys::Datum) -> Ordering {
+        // SAFETY: the type has a default B-tree operator class, whose cache entry lives as long as the
+        // process; both are values of the type.
+        let compared = unsafe {
+            let wanted = pg_sys::TYPECACHE_CMP_PROC_FINFO as i32;
+            let entry = pg_sys::lookup_type_cache(self.key_type, wanted);
+            let compare = &raw mut (*entry).cmp_proc_finfo;
+            pg_sys::FunctionCall2Coll(compare, self.collation, one, other).value() as i32
+        };
+        compared.cmp(&0)
+    }
+
+    /// A value from the text that DDL takes for it.
+    fn value(self, text: &str) -> Result<pg_sys::Datum> {
+        let text =
+            CString::new(text).map_err(|error| Error::Query { message: error.to_string() })?;
+        // SAFETY: the text lives through the call, whose input function is that of the type.
+        Ok(unsafe {
+            let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            pg_sys::getTypeInputInfo(self.key_type, &raw mut input, &raw mut parameter);
+            pg_sys::OidInputFunctionCall(input, text.as_ptr().cast_mut(), parameter, -1)
+        })
     }
 }
 

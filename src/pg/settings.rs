@@ -67,6 +67,12 @@ pub(crate) fn with_lock_timeout<T>(milliseconds: i32, work: impl FnOnce() -> T) 
     nested(|| save("lock_timeout", &milliseconds.to_string()), work)
 }
 
+/// Runs `work` so that a query which row security would hide rows from fails (42501), as in pg_dump: what
+/// is decided about what somebody has seen must not be decided about a part of it.
+pub(crate) fn refusing_hidden_rows<T>(work: impl FnOnce() -> T) -> T {
+    nested(|| save("row_security", "off"), work)
+}
+
 /// Runs `work` with a `TimeZone` that the server knows.
 pub(crate) fn with_time_zone<T>(name: &str, work: impl FnOnce() -> T) -> T {
     nested(|| save("TimeZone", name), work)

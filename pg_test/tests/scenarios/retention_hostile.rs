@@ -77,7 +77,7 @@ fn assert_nothing_gained(client: &mut Client, owner: &str, calls: i64) {
     assert!(did.len() >= 6, "{did:?}");
     let found: Vec<String> = client.column("SELECT DISTINCT came FROM mine.calls");
     assert_eq!(found.len(), 1, "settings were left behind: {found:?}");
-    assert!(found[0].starts_with(&format!("{owner} postgres ")), "{found:?}");
+    assert!(found[0].starts_with(&format!("{owner} {owner} ")), "{found:?}");
     let count: i64 = client.value("SELECT count(*) FROM mine.calls WHERE what LIKE '%LISTEN%'");
     assert_eq!(count, calls);
     assert!(

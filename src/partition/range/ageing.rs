@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::catalog::Set;
-use super::key::{Axis, FOREVER, RawKey};
+use super::key::{Axis, FOREVER};
 use super::plan;
 use super::policy::Invalid;
+use super::stored;
 use crate::error::Result;
 use crate::partition::table;
 use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
 use crate::pg::ident::Qualified;
-use crate::pg::{Oid, clock, heap, identity, query, settings, subtransaction};
+use crate::pg::{Oid, clock, query, settings, subtransaction};
 
 /// When the calendar does not say when a period will be too old, in microseconds.
 const LOOK_AGAIN_MICROSECONDS: i64 = 3_600_000_000;
@@ -298,37 +299,11 @@ impl Horizons<'_> {
 fn highest_key(set: &Set, bounds: &RangeBounds) -> Result<Option<i128>> {
     for place in (0..bounds.positions()).rev() {
         let Some(raw) = bounds.at(place) else { continue };
-        if let Some(highest) = highest_key_in(set, raw.oid)? {
+        if let Some(highest) = stored::highest_key(set, raw.oid)? {
             return Ok(Some(highest));
         }
     }
     Ok(None)
-}
-
-/// The highest key in a partition, whoever may see it.
-fn highest_key_in(set: &Set, partition: Oid) -> Result<Option<i128>> {
-    let leaves = table::leaves(vec![partition])?;
-    let (column, key) = (&set.parent.column, set.parent.key_sql());
-    identity::as_owner(set.parent.table.owner, |scope| {
-        let mut highest = None;
-        for leaf in leaves {
-            let found = match leaf.is_foreign {
-                true => scope
-                    .one(
-                        &format!(
-                            "SELECT pg_catalog.max({key})::pg_catalog.text FROM {}",
-                            leaf.name
-                        ),
-                        &[],
-                        |row| row.optional::<String>(1),
-                    )?
-                    .map(RawKey::Decimal),
-                false => heap::greatest(scope, leaf.oid, column)?,
-            };
-            highest = highest.max(found.and_then(|raw| set.policy.key.decode(&raw)));
-        }
-        Ok(highest)
-    })
 }
 
 fn every(set: &Set, position: i128) -> Option<i64> {

@@ -24,6 +24,8 @@ pub(super) struct Parent {
     /// The key's type as SQL writes it.
     pub(super) key_type_name: String,
     pub(super) key_type: Option<KeyType>,
+    /// What the set compares its keys under; invalid for a type that has no collations.
+    pub(super) collation: Oid,
 }
 
 impl Parent {
@@ -72,7 +74,8 @@ pub(super) fn parent(table: Table) -> Result<Parent> {
     let key = query::optional(
         "SELECT pt.partnatts, a.attname::pg_catalog.text, coalesce(nullif(t.typbasetype, 0), t.oid),
                 pg_catalog.format_type(a.atttypid, NULL),
-                CASE WHEN pt.partclass[0] >= 16384 THEN o.opcname::pg_catalog.text END
+                CASE WHEN pt.partclass[0] >= 16384 THEN o.opcname::pg_catalog.text END,
+                pt.partcollation[0]
            FROM pg_catalog.pg_partitioned_table pt
            JOIN pg_catalog.pg_opclass o ON o.oid = pt.partclass[0]
            LEFT JOIN pg_catalog.pg_attribute a
@@ -92,12 +95,13 @@ pub(super) fn parent(table: Table) -> Result<Parent> {
             if let Some(operator_class) = row.optional(5)? {
                 return Err(Error::OperatorClass { relation: table.display(), operator_class });
             }
-            Ok((column, row.required::<Oid>(3)?, row.required::<String>(4)?))
+            let collation = row.required::<Oid>(6)?;
+            Ok((column, row.required::<Oid>(3)?, row.required::<String>(4)?, collation))
         },
     )?;
-    let (column, key_type_oid, key_type_name) = key.ok_or(missing)?;
+    let (column, key_type_oid, key_type_name, collation) = key.ok_or(missing)?;
     let key_type = key_type(key_type_oid);
-    Ok(Parent { table, column, key_type_oid, key_type_name, key_type })
+    Ok(Parent { table, column, key_type_oid, key_type_name, key_type, collation })
 }
 
 /// Whether a table is by range on one column. Errors say what else it is.

@@ -16,6 +16,7 @@ mod owned;
 mod plan;
 mod policy;
 mod steps;
+mod stored;
 mod width;
 mod zone;
 

@@ -1,18 +1,19 @@
 //! From facts and a plan to steps.
 
 use super::ageing;
-use super::catalog::{self, Parent, Set};
+use super::catalog::{self, Set};
 use super::key::Axis;
 use super::plan::{self, Edge, Planned, Policy, Reason};
 use super::policy::{self, Seen};
+use super::stored;
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameKind, NameValue};
 use crate::error::{Error, Result};
 use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Named, Step, Work};
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
-use crate::pg::ident::{self, Qualified};
-use crate::pg::{Oid, heap, identity, transaction};
+use crate::pg::ident;
+use crate::pg::{Oid, transaction};
 
 /// Reads a managed set and plans it at an instant; changes nothing.
 pub(in crate::partition) fn prepare(table: Table, at: i64) -> Result<Work> {
@@ -98,7 +99,7 @@ pub(super) fn position(set: &Set, bounds: &RangeBounds, at: i64) -> Result<i128>
     }
     for place in (0..bounds.positions()).rev() {
         let Some(raw) = bounds.at(place) else { continue };
-        if holds_rows(set, raw.oid)? {
+        if stored::holds_rows(set, raw.oid)? {
             let range = set.range(&raw)?;
             return Ok(match (range.lower, range.upper) {
                 (_, Edge::At { at, .. }) => at - 1,
@@ -110,41 +111,15 @@ pub(super) fn position(set: &Set, bounds: &RangeBounds, at: i64) -> Result<i128>
     Ok(set.policy.start.unwrap_or(0))
 }
 
-/// Whether a partition holds rows, whoever may see them.
-fn holds_rows(set: &Set, partition: Oid) -> Result<bool> {
-    let leaves = table::leaves(vec![partition])?;
-    identity::as_owner(set.parent.table.owner, |scope| {
-        for leaf in leaves {
-            let holds_rows = match leaf.is_foreign {
-                true => scope.one(
-                    &format!("SELECT EXISTS (SELECT FROM {})", leaf.name),
-                    &[],
-                    |row| row.required(1),
-                )?,
-                false => heap::holds_rows(scope, leaf.oid)?,
-            };
-            if holds_rows {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    })
-}
-
 /// Turns what is planned into steps.
 struct RangeDrafting<'a> {
     set: &'a Set,
     drafting: Drafting<'a>,
-    /// Where it holds rows.
-    default_partition: Option<Qualified>,
+    default_partition: Option<Oid>,
 }
 
 impl<'a> RangeDrafting<'a> {
-    fn new(set: &'a Set, newest: Option<Oid>, default: Option<Oid>) -> Result<Self> {
-        let default_partition = match default {
-            Some(default) if holds_rows(set, default)? => table::name(default)?,
-            _ => None,
-        };
+    fn new(set: &'a Set, newest: Option<Oid>, default_partition: Option<Oid>) -> Result<Self> {
         let subpartitions = set.subpartitions()?;
         let drafting = Drafting::new(&set.parent.table, newest, set.template, subpartitions)?;
         Ok(Self { set, drafting, default_partition })
@@ -154,9 +129,13 @@ impl<'a> RangeDrafting<'a> {
         let wanted =
             planned.iter().map(|new| wanted_name(self.set, new.lower.position())).collect();
         let names = self.drafting.names(wanted)?;
+        let waiting = match self.default_partition {
+            Some(default) => stored::waiting(self.set, default, planned)?,
+            None => vec![0; planned.len()],
+        };
         let mut steps = Vec::with_capacity(planned.len() + 1);
-        for (new, named) in planned.iter().zip(names) {
-            steps.push(self.create_range(new, named)?);
+        for ((new, named), rows) in planned.iter().zip(names).zip(waiting) {
+            steps.push(self.create_range(new, named, rows)?);
         }
         if wants_default {
             steps.push(self.create_default()?);
@@ -164,9 +143,21 @@ impl<'a> RangeDrafting<'a> {
         Ok(steps)
     }
 
-    fn create_range(&mut self, new: &Planned, named: Named) -> Result<Step> {
+    /// `waiting`: rows in the default partition for this range, on which ATTACH would fail.
+    fn create_range(&mut self, new: &Planned, named: Named, waiting: i64) -> Result<Step> {
         let bound = bound(&new.lower, &new.upper);
-        let blocked = self.blocked(new, &named.partition)?;
+        let blocked = match self.default_partition.filter(|_| waiting > 0) {
+            Some(default) => {
+                let default = table::name(default)?.map(|name| name.to_string());
+                Some(Error::RowsInDefault {
+                    parent: self.set.parent.display(),
+                    default_partition: default.unwrap_or_default(),
+                    partition: named.partition.to_string(),
+                    rows: waiting,
+                })
+            }
+            None => None,
+        };
         let reason = new.reason.to_string();
         let step = self.drafting.create(named, &bound, reason, blocked)?;
         Ok(Step { begins: Some(new.lower.position()), ..step })
@@ -178,32 +169,6 @@ impl<'a> RangeDrafting<'a> {
         let missing = || Error::UnexpectedNull { column: 1 };
         let named = names.into_iter().next().ok_or_else(missing)?;
         self.drafting.create(named, "DEFAULT", "a default partition is wanted".into(), None)
-    }
-
-    /// Rows that wait in the default partition for this range: ATTACH would fail on them.
-    fn blocked(&self, new: &Planned, partition: &Qualified) -> Result<Option<Error>> {
-        let Some(default) = &self.default_partition else { return Ok(None) };
-        let Parent { table, key_type_name, .. } = &self.set.parent;
-        let key = self.set.parent.key_sql();
-        let side = |operator: &str, edge: &Edge| match edge {
-            Edge::At { literal, .. } => {
-                format!("{key} {operator} {}::{key_type_name}", ident::literal(literal))
-            }
-            Edge::MinValue | Edge::MaxValue => "true".to_owned(),
-        };
-        let sql = format!(
-            "SELECT pg_catalog.count(*) FROM {default} WHERE {} AND {}",
-            side(">=", &new.lower),
-            side("<", &new.upper)
-        );
-        let rows: i64 =
-            identity::as_owner(table.owner, |scope| scope.one(&sql, &[], |row| row.required(1)))?;
-        Ok((rows > 0).then(|| Error::RowsInDefault {
-            parent: self.set.parent.display(),
-            default_partition: default.to_string(),
-            partition: partition.to_string(),
-            rows,
-        }))
     }
 }
 
