@@ -18,11 +18,15 @@ pub const OLD_PG_CONFIG_VARIABLE: &str = "PG_STEWARD_OLD_PG_CONFIG";
 pub fn installation() -> &'static Installation {
     static INSTALLATION: OnceLock<Installation> = OnceLock::new();
     INSTALLATION.get_or_init(|| {
-        match named_by(PG_CONFIG_VARIABLE).or_else(postgres::find_default) {
-            Some(found) => found,
-            None => {
+        if let Some(named) = named_by(PG_CONFIG_VARIABLE) {
+            return named;
+        }
+        match postgres::find_default() {
+            Ok(Some(found)) => found,
+            Ok(None) => {
                 panic!("no PostgreSQL server is installed: run `cargo verify`, which sees to it")
             }
+            Err(error) => panic!("no PostgreSQL server is to be had: {error:#}"),
         }
     })
 }

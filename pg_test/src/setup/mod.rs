@@ -1,19 +1,22 @@
 //! Everything a fresh Debian machine needs before pg_steward can be built and run.
 //!
-//! Nothing here touches the checkout or the user's own tool settings: what is downloaded or built
-//! lives in [`paths::cache_dir`].
+//! Nothing here touches the checkout, the user's own tool settings or the directories of the machine's
+//! PostgreSQL, but that missing packages are installed: what is downloaded, built or copied lives in
+//! [`paths::cache_dir`].
 
 use anyhow::{Context, Result, ensure};
 
 pub mod command;
 mod debian_source;
 pub mod extension;
+mod files;
 pub mod packages;
 pub mod paths;
 pub mod pg_partman;
 pub mod pgrx;
 pub mod postgres;
 pub mod postgres_source;
+pub mod private_server;
 pub mod privilege;
 pub mod tools;
 
@@ -41,7 +44,7 @@ pub fn prepare(majors: &[u32]) -> Result<(Pgrx, Vec<Installation>)> {
     let mut needs = packages::for_the_extension();
     let mut builds = Vec::new();
     for &major in majors {
-        if postgres::find(major).is_some() {
+        if postgres::find(major)?.is_some() {
             continue;
         }
         match postgres::source_of(major)? {
@@ -64,7 +67,7 @@ pub fn prepare(majors: &[u32]) -> Result<(Pgrx, Vec<Installation>)> {
     let servers = majors
         .iter()
         .map(|&major| {
-            postgres::find(major)
+            postgres::find(major)?
                 .with_context(|| format!("PostgreSQL {major} was installed and is not to be found"))
         })
         .collect::<Result<_>>()?;

@@ -1,5 +1,7 @@
 //! Debian packages: which are missing, and installing them.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -73,6 +75,24 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     install.args(["--quiet", "--no-install-recommends"]).args(&missing);
     progress::run(&format!("installing {names}"), &mut install)?;
     Ok(())
+}
+
+/// Downloads a package and unpacks it below `directory`, which is empty; nothing is installed.
+pub(super) fn unpack(package: &str, directory: &Path) -> Result<PathBuf> {
+    progress::run(
+        &format!("downloading {package}"),
+        Command::new("apt-get")
+            .args(["-o", "APT::Sandbox::User=root", "download", "--quiet", package])
+            .current_dir(directory),
+    )?;
+    let mut entries = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+    let archive = entries.next().with_context(|| format!("apt has not downloaded {package}"))?;
+    let tree = directory.join("tree");
+    progress::run(
+        &format!("unpacking {package}"),
+        Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&tree),
+    )?;
+    Ok(tree)
 }
 
 /// Whether apt knows a version of the package that it could install.

@@ -1,6 +1,6 @@
 //! Where the checkout is, and where things outside it are kept.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -32,6 +32,14 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// A directory inside the cache, made if need be.
 pub fn cache_subdir(name: &str) -> Result<PathBuf> {
     subdirectory(&cache_dir()?, name)
+}
+
+/// A lock that all our commands on this cache take by that name; dropping the file lets it go.
+pub(super) fn lock(name: &str) -> Result<File> {
+    let path = cache_dir()?.join(format!("{name}.lock"));
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
 
 fn subdirectory(base: &Path, name: &str) -> Result<PathBuf> {

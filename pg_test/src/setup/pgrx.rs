@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::postgres::{self, SUPPORTED_MAJORS};
-use super::{command, paths, tools};
+use super::{command, paths, private_server, tools};
 
 /// A cargo-pgrx of the version the extension is built with, and its home.
 #[derive(Clone, Debug)]
@@ -18,14 +18,17 @@ pub struct Pgrx {
 }
 
 impl Pgrx {
-    /// Installs cargo-pgrx if need be and names every server of this machine to it.
+    /// Installs cargo-pgrx if need be and names to it, of every server of ours, the tree that `cargo
+    /// pgrx test` may write into. Builds take the headers from there, too: they are the same files.
     pub fn provide() -> Result<Self> {
         let version = locked_version("pgrx")?;
         let program = tools::tool("cargo-pgrx", &version, &["pgrx", "--version"])?;
         let home = paths::cache_subdir("pgrx")?;
 
         let mut config = "[configs]\n".to_owned();
-        for found in SUPPORTED_MAJORS.iter().filter_map(|&major| postgres::find(major)) {
+        for major in SUPPORTED_MAJORS {
+            let Some(server) = postgres::find(major)? else { continue };
+            let found = private_server::for_in_server_tests(&server)?;
             writeln!(config, "{} = \"{}\"", found.feature(), found.pg_config.display())?;
         }
         let path = home.join("config.toml");

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{packages, postgres_source};
+use super::{packages, postgres_source, private_server};
 
 /// The majors pg_steward supports, newest first.
 pub const SUPPORTED_MAJORS: [u32; 4] = [18, 17, 16, 15];
@@ -17,6 +17,8 @@ pub struct Installation {
     pub major: u32,
     /// The full version, such as `15.20`.
     pub version: String,
+    /// What its packager calls that, such as `15.20-0+deb12u1`; the version where there is no packager.
+    pub release: String,
     /// Its `pg_config` program.
     pub pg_config: PathBuf,
     /// Where `postgres`, `initdb`, `psql` and `pgbench` are.
@@ -42,6 +44,9 @@ impl Installation {
         };
         let text = ask("--version")?;
         let version = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        // "PostgreSQL 15.20 (Debian 15.20-0+deb12u1)"
+        let packaged = text.strip_suffix(')').and_then(|text| text.rsplit(' ').next());
+        let release = packaged.unwrap_or(&version).to_owned();
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
         let Ok(major) = digits.parse() else {
             bail!("{} says its version is {text:?}", pg_config.display());
@@ -49,6 +54,7 @@ impl Installation {
         let found = Self {
             major,
             version,
+            release,
             pg_config: pg_config.to_path_buf(),
             bindir: ask("--bindir")?.into(),
             pkglibdir: ask("--pkglibdir")?.into(),
@@ -73,15 +79,21 @@ impl Installation {
     }
 }
 
-/// The installed server of a major with its headers, from a Debian package or the cache.
-pub fn find(major: u32) -> Option<Installation> {
-    find_packaged(major).or_else(|| postgres_source::find_built(major))
+/// Our own server of a major with its headers: a copy of the machine's packaged one, else one that was
+/// built into the cache. The machine's is read, and never installed into.
+pub fn find(major: u32) -> Result<Option<Installation>> {
+    let copy = private_server::find_copy(major)?;
+    Ok(copy.or_else(|| postgres_source::find_built(major)))
 }
 
 /// The newest installed major that comes from a package, else the newest one in the cache.
-pub fn find_default() -> Option<Installation> {
-    let packaged = SUPPORTED_MAJORS.iter().find_map(|&major| find_packaged(major));
-    packaged.or_else(|| SUPPORTED_MAJORS.iter().find_map(|&major| find(major)))
+pub fn find_default() -> Result<Option<Installation>> {
+    for major in SUPPORTED_MAJORS {
+        if let Some(copy) = private_server::find_copy(major)? {
+            return Ok(Some(copy));
+        }
+    }
+    Ok(SUPPORTED_MAJORS.iter().find_map(|&major| postgres_source::find_built(major)))
 }
 
 /// Where a major that is not installed can be had from.
@@ -115,7 +127,7 @@ pub fn source_of(major: u32) -> Result<Source> {
 
 /// The major to use when none is asked for: the installed one, else the one apt would install.
 pub fn default_major() -> Result<u32> {
-    if let Some(installed) = find_default() {
+    if let Some(installed) = find_default()? {
         return Ok(installed.major);
     }
     packages::refresh_lists()?;
@@ -125,9 +137,4 @@ pub fn default_major() -> Result<u32> {
     });
     // Debian 12's, which is what gets named where apt has no lists and we may not have it read them.
     Ok(candidate.copied().unwrap_or(15))
-}
-
-fn find_packaged(major: u32) -> Option<Installation> {
-    let path = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin/pg_config"));
-    Installation::from_pg_config(&path).ok()
 }

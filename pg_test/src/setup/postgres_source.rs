@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::postgres::Installation;
 use super::{debian_source, paths};
@@ -46,8 +46,7 @@ pub fn find_built(major: u32) -> Option<Installation> {
 /// Downloads, builds and installs a major into the cache; about five minutes on two cores.
 pub fn build(major: u32) -> Result<Installation> {
     let cache = paths::cache_dir()?;
-    let lock = File::create(cache.join("postgres.lock")).context("cannot make a lock file")?;
-    lock.lock().context("cannot lock the cache of built servers")?;
+    let _lock = paths::lock("postgres")?;
     if let Some(found) = find_built(major) {
         return Ok(found); // another process built it while we waited
     }

@@ -1,16 +1,16 @@
 //! The stages of `cargo verify`: what each runs, and what it counts.
 
-use std::path::PathBuf;
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pg_test::cluster::server_directory;
 use pg_test::fixtures::{OLD_PG_CONFIG_VARIABLE, PG_CONFIG_VARIABLE};
 use pg_test::progress::{self, Logged};
 use pg_test::setup::extension::{self, Profile};
-use pg_test::setup::privilege::{SERVER_ACCOUNT, as_root, is_root};
-use pg_test::setup::{Installation, Pgrx, command, tools};
+use pg_test::setup::privilege::{SERVER_ACCOUNT, is_root};
+use pg_test::setup::{Installation, Pgrx, command, private_server, tools};
 
 use crate::tally::Tally;
 
@@ -91,23 +91,25 @@ impl Verification {
     /// Tests inside a server of a major.
     pub(crate) fn in_server_tests(&mut self, server: &Installation) {
         let label = format!("in-server tests on {}", server.version);
-        let other_account = is_root() || !extension::can_install_into(server);
-        let directory = match test_directory(other_account) {
-            Ok(directory) => directory,
+        let reserved = private_server::reserve_for_in_server_tests(server);
+        let (_reserved, directory) = match reserved.and_then(|lock| Ok((lock, server_directory()?)))
+        {
+            Ok(both) => both,
             Err(error) => return self.broken(&label, &error),
         };
         let mut command = self.pgrx.cargo_pgrx();
         command.args(["test", "--package", "pg_steward", "--no-default-features"]);
         command.arg("--pgdata").arg(&directory);
-        if other_account {
-            // This also makes pgrx install through sudo.
+        if is_root() {
+            // This also makes pgrx install through sudo, in place: its configuration names a tree
+            // that no other test uses.
             command.args(["--runas", SERVER_ACCOUNT]);
         }
         let feature = server.feature();
         command.args(["--features", &feature, &feature, IN_SERVER]);
         self.tests(&label, command);
         // pgrx stops the server and leaves its data; where that fails, /tmp is swept some day.
-        let _ = as_root("rm").arg("-rf").arg(&directory).status();
+        let _ = fs::remove_dir_all(&directory);
     }
 
     /// Builds and installs the extension; without it nothing on clusters can run.
@@ -189,17 +191,6 @@ impl Verification {
         self.report(label, Tally::one(false), Duration::ZERO);
         eprintln!("{error:#}");
     }
-}
-
-/// A directory that the in-server tests' server may fill.
-fn test_directory(other_account: bool) -> Result<PathBuf> {
-    let directory = server_directory()?;
-    if other_account && !is_root() {
-        let mut chown = as_root("chown");
-        let status = chown.arg(format!("{SERVER_ACCOUNT}:")).arg(&directory).status();
-        ensure!(status?.success(), "cannot give {} to {SERVER_ACCOUNT}", directory.display());
-    }
-    Ok(directory)
 }
 
 /// What a test program says about the tests that failed.
