@@ -155,6 +155,7 @@ fn cluster() -> Cluster {
 
 /// Mallory does it; what is held is held until the session is dropped.
 fn begin(cluster: &Cluster, name: &str, mallory: &mut Client, kind: &Kind) -> Session {
+    mallory.run("UPDATE mallory.switch SET is_on = false");
     for statement in kind.before.split(";\n").filter(|statement| !statement.trim().is_empty()) {
         match statement.trim_start().starts_with("SELECT format") {
             true => mallory.column::<String>(statement).iter().for_each(|made| mallory.run(made)),
