@@ -10,7 +10,7 @@ use super::zone;
 use crate::error::{Error, Result};
 use crate::partition::api::{chosen_template, needed, owned_table, put_in_force, rows};
 use crate::partition::steps::Step;
-use crate::pg::{Oid, clock, transaction};
+use crate::pg::{Oid, clock, report, transaction};
 
 #[pg_extern(sql = false)]
 #[expect(clippy::too_many_arguments, reason = "the contract's signature")]
@@ -163,9 +163,19 @@ enum Start {
     Kept { unfinished: Option<i128> },
 }
 
+/// Says which periods are partitioned in turn by their owner's code, which nobody else's look calls.
+fn tell_expressions(parent: Oid) -> Result<()> {
+    for period in catalog::divided_by_expression(parent)? {
+        let error = Error::ExpressionKey { relation: period.to_string() };
+        report::failure("what lies below it is not looked at", &error);
+    }
+    Ok(())
+}
+
 /// Puts a policy in force, in the caller's transaction.
 fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>> {
     let oid = parent.table.oid;
+    tell_expressions(oid)?;
     if let Some(column) = &request.subpartition_by {
         policy::check_subpartition_by(&parent, request.template, column)?;
     }

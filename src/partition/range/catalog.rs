@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
 use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{self, RangeBounds, RawEdge, RawRange};
-use crate::pg::ident;
+use crate::pg::ident::{self, Qualified};
 use crate::pg::time_zone::ServerZone;
 use crate::pg::{Oid, identity, query};
 
@@ -229,6 +229,20 @@ pub(super) fn hashable(parent: Oid, column: &str) -> Result<Option<bool>> {
           WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped",
         &[parent.into(), column.into()],
         |row| Ok(bounds::can_be_hashed(row.required(1)?) && row.required(2)?),
+    )
+}
+
+/// Partitions that are partitioned in turn, by a key with an expression in it.
+pub(super) fn divided_by_expression(parent: Oid) -> Result<Vec<Qualified>> {
+    query::rows(
+        "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+           FROM pg_catalog.pg_inherits i
+           JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = i.inhrelid
+           JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+          WHERE i.inhparent = $1 AND p.partexprs IS NOT NULL ORDER BY 1, 2",
+        &[parent.into()],
+        |row| Ok(Qualified::new(row.required::<String>(1)?, row.required::<String>(2)?)),
     )
 }
 
