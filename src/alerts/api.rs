@@ -5,10 +5,12 @@ use pgrx::prelude::*;
 
 use super::catalog;
 use crate::error::Error;
+use crate::pg::settings::Pinned;
 use crate::pg::{at_commit, extension, identity, transaction};
 
 #[pg_extern(sql = false)]
 fn acknowledge_alert(alert_id: i64) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     transaction::must_be_writable("acknowledge_alert()")?;
     extension::hold()?;
     let caller = identity::caller();

@@ -8,6 +8,7 @@ use super::catalog::{self, Job};
 use super::runs;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TableLock, TargetLock};
+use crate::pg::settings::Pinned;
 use crate::pg::{extension, identity, signals, transaction, wakeup};
 use crate::settings;
 
@@ -47,6 +48,7 @@ pub(crate) fn check_owner(job: &Job) -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn pause_job(job_id: i64, cancel_running: bool) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     let job = owned(job_id, "pause_job()")?;
     identity::as_steward(|| {
         catalog::set_enabled(job.job_id, false)?;
@@ -65,6 +67,7 @@ fn pause_job(job_id: i64, cancel_running: bool) -> std::result::Result<(), Error
 
 #[pg_extern(sql = false)]
 fn resume_job(job_id: i64) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     let job = owned(job_id, "resume_job()")?;
     identity::as_steward(|| catalog::set_enabled(job.job_id, true))?;
     wakeup::at_commit();
@@ -80,6 +83,7 @@ fn alter_job(
     max_runtime: Option<Interval>,
     enabled: Option<bool>,
 ) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     let job_id = job_id.ok_or(Error::NullArgument { argument: "job_id" })?;
     let job = owned(job_id, "alter_job()")?;
     let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use super::prepare;
 use crate::partition::{Table, check_owner, in_time, managed, needed, rows};
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, identity, report};
 
 #[pg_extern(sql = false)]
@@ -27,6 +28,7 @@ fn plan(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let at = needed(at, "at")?.into_inner();
     let mut planned = Vec::new();
     match parent {

@@ -9,6 +9,7 @@ use super::{apply, range, refusal};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::{self, TableLock};
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, extension, identity, query, report, subtransaction, transaction, wakeup};
 use crate::settings;
 
@@ -18,6 +19,7 @@ pub(crate) type StepRow = (i32, Oid, &'static str, String, String, String, Strin
 
 #[pg_extern(sql = false)]
 fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     transaction::must_be_writable("unmanage()")?;
     extension::hold()?;
     // Any relation that has a policy, also one that is no partitioned table any more.

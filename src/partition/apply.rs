@@ -30,6 +30,23 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether a detach that was broken off has been finished, and nobody has asked to stop since.
+    pub(crate) fn finalized(&self) -> bool {
+        self.cancelled.is_none() && self.done.iter().any(|(action, _)| *action == Action::Finalize)
+    }
+
+    /// What came of two goes of one run.
+    pub(crate) fn followed_by(mut self, rest: Self) -> Self {
+        self.done.extend(rest.done);
+        self.failed.extend(rest.failed);
+        let sum = |one: (i64, i64), other: (i64, i64)| (one.0 + other.0, one.1 + other.1);
+        self.bytes = match (self.bytes, rest.bytes) {
+            (Some(one), Some(other)) => Some(sum(one, other)),
+            (one, other) => one.or(other),
+        };
+        Self { cancelled: rest.cancelled, more_at: rest.more_at, left_from: rest.left_from, ..self }
+    }
+
     /// Ok, or the error that a caller is told: the only one, or the first of several.
     pub(crate) fn result(&self) -> Result<()> {
         if let Some(cancelled) = &self.cancelled {

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::api::{check_owner, needed};
 use super::table::{self, Table};
 use crate::error::Error;
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, files, heap, ident, identity, query};
 
 /// For the views.
@@ -19,6 +20,7 @@ fn relation_bytes(relation: Oid) -> std::result::Result<i64, ErrorReport> {
 /// Whether a set holds rows outside its default partition, whoever may see them.
 #[pg_extern(sql = false)]
 fn pg_partman_has_rows(parent: Option<Oid>) -> std::result::Result<bool, ErrorReport> {
+    let _pinned = Pinned::begin();
     let table = Table::read(needed(parent, "parent")?)?;
     check_owner(&table.display(), table.owner)?;
     let partitions = query::rows(
@@ -43,6 +45,7 @@ fn pg_partman_has_rows(parent: Option<Oid>) -> std::result::Result<bool, ErrorRe
 fn pg_partman_rows(
     relation: Oid,
 ) -> std::result::Result<SetOfIterator<'static, JsonB>, ErrorReport> {
+    let _pinned = Pinned::begin();
     let found = query::optional(
         "SELECT c.relowner, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
                 pg_catalog.has_table_privilege(c.oid, 'SELECT')

@@ -47,19 +47,64 @@ pub(super) fn commit_without_waiting() {
 }
 
 /// What every piece of our work runs under, whatever the session has: names resolve in pg_catalog
-/// only, a new table lands in its parent's tablespace, not in the session's default one, and a
-/// bound's text is read back as it was written.
+/// only, a new table lands in its parent's tablespace, not in the session's default one, a
+/// bound's text is read back as it was written, and our SQL means what it says.
+const PINNED: [(&CStr, &CStr); 12] = [
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"default_tablespace", c""),
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"extra_float_digits", c"1"),
+    (c"bytea_output", c"hex"),
+    (c"row_security", c"on"),
+    (c"quote_all_identifiers", c"off"),
+    (c"standard_conforming_strings", c"on"),
+    (c"transform_null_equals", c"off"),
+    (c"array_nulls", c"on"),
+    (c"xmloption", c"content"),
+];
+
 pub(super) fn pin() {
-    save("search_path", "pg_catalog, pg_temp");
-    save("default_tablespace", "");
-    save("DateStyle", "ISO, YMD");
-    save("bytea_output", "hex");
-    save("row_security", "on");
+    for (name, value) in PINNED {
+        // Most of them have that value already, and to look costs less than to set.
+        // SAFETY: answers NULL or the value's text, which is valid until the setting is changed.
+        let is_set = unsafe {
+            let now = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+            !now.is_null() && CStr::from_ptr(now) == value
+        };
+        if !is_set {
+            set_text(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+        }
+    }
 }
 
 /// Runs `work` in a settings level of its own, pinned like all our work.
 pub(crate) fn pinned<T>(work: impl FnOnce() -> T) -> T {
-    nested(pin, work)
+    let _pinned = Pinned::begin();
+    work()
+}
+
+/// A settings level that is pinned like all our work, until this goes: for a whole call.
+pub(crate) struct Pinned {
+    level: i32,
+}
+
+impl Pinned {
+    pub(crate) fn begin() -> Self {
+        // SAFETY: opens a level; closed in Drop, or by the abort while an error unwinds.
+        let level = unsafe { pg_sys::NewGUCNestLevel() };
+        pin();
+        Self { level }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: closes the level opened above, and what has been opened in it.
+            unsafe { pg_sys::AtEOXact_GUC(false, self.level) };
+        }
+    }
 }
 
 /// Runs `work` under a `lock_timeout`, in milliseconds.

@@ -12,6 +12,35 @@ use super::identity::AsOwner;
 use super::query::Row;
 use crate::error::{Error, Result};
 
+/// What the server takes for the query that is being run, while it is: event triggers and the log see it
+/// (current_query(), STATEMENT). A session has one of its own, the call; a worker has none.
+pub(super) struct Shown {
+    text: Option<CString>,
+}
+
+impl Shown {
+    pub(super) fn new(sql: &str) -> Self {
+        // SAFETY: a backend-local variable; it is NULL in a worker, and points to our text until that goes.
+        let is_free = unsafe { pg_sys::debug_query_string.is_null() };
+        let text = CString::new(sql).ok().filter(|_| is_free);
+        if let Some(text) = &text {
+            // SAFETY: as above.
+            unsafe { pg_sys::debug_query_string = text.as_ptr() };
+        }
+        Self { text }
+    }
+}
+
+impl Drop for Shown {
+    /// Also while an error unwinds, when the server has already written what it writes of it.
+    fn drop(&mut self) {
+        if self.text.is_some() {
+            // SAFETY: as above.
+            unsafe { pg_sys::debug_query_string = std::ptr::null() };
+        }
+    }
+}
+
 impl AsOwner {
     /// All rows of an answer, each turned into a value at once.
     pub(crate) fn rows<T>(
@@ -21,6 +50,7 @@ impl AsOwner {
         mut each: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
         self.check()?;
+        let _shown = Shown::new(sql);
         Spi::connect(|client| {
             client.select(sql, None, values)?.map(|tuple| each(&Row::new(tuple))).collect()
         })
@@ -34,6 +64,7 @@ impl AsOwner {
         mut each: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
         self.check()?;
+        let _shown = Shown::new(sql);
         Spi::connect(|client| {
             let mut answer = client.select(sql, Some(1), values)?;
             answer.next().map(|tuple| each(&Row::new(tuple))).transpose()
@@ -53,6 +84,7 @@ impl AsOwner {
     /// Runs a statement that changes something; gives the number of rows it touched.
     pub(crate) fn change(&self, sql: &str) -> Result<u64> {
         self.check()?;
+        let _shown = Shown::new(sql);
         let rows = Spi::connect_mut(|client| Ok::<_, Error>(client.update(sql, None, &[])?.len()))?;
         u64::try_from(rows).map_err(|error| Error::Query { message: error.to_string() })
     }
@@ -66,13 +98,16 @@ impl AsOwner {
     }
 
     /// Asks a function (regclass) RETURNS boolean about a relation: both by OID, for what goes by their
-    /// names may be another one a moment later. Whether the owner may execute it, the caller has seen.
+    /// names may be another one a moment later. `sql` is what would ask so by name. Whether the owner may
+    /// execute it, the caller has seen.
     pub(crate) fn asks(
         &self,
         function: pg_sys::Oid,
         relation: pg_sys::Oid,
+        sql: &str,
     ) -> Result<Option<bool>> {
         self.check()?;
+        let _shown = Shown::new(sql);
         // SAFETY: as FunctionCall1Coll (src/backend/utils/fmgr/fmgr.c) does it, but that it takes NULL for
         // an answer; the structures live in the current memory context through the call, and what the
         // function raises comes back through the guard.

@@ -6,7 +6,8 @@ use std::ffi::CString;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::transaction::Commit;
-use super::{identity, report, settings, subtransaction, transaction, workers};
+use super::user_sql::Shown;
+use super::{identity, report, settings, subtransaction, transaction, version, workers};
 use crate::error::{Error, Result};
 
 /// Runs a utility statement in a worker, outside of any transaction, with the rights of `owner`.
@@ -25,7 +26,10 @@ pub(super) fn alone(
     // The statement outlives the transactions that it goes through.
     let mut memory = PgMemoryContexts::new("pg_steward statement");
     // SAFETY: the context lives until the end of this function, and nothing unwinds out of it.
-    let outcome = unsafe { memory.switch_to(|_| as_owner(owner, &text)) };
+    let outcome = unsafe {
+        let _shown = Shown::new(sql);
+        memory.switch_to(|_| as_owner(owner, &text))
+    };
     // Code of the owner's may have run (a CHECK that the server evaluates) and changed settings in
     // a transaction that the statement has committed.
     // SAFETY: outside any transaction, as a worker's start is.
@@ -49,16 +53,13 @@ unsafe fn as_owner(owner: pg_sys::Oid, text: &CString) -> Result<()> {
     let (mut before, mut context_before) = (pg_sys::InvalidOid, 0);
     // SAFETY: out-parameters are valid for the call.
     unsafe { pg_sys::GetUserIdAndSecContext(&mut before, &mut context_before) };
-    // What such a statement has to remember beyond a commit it keeps in the portal's context.
-    // SAFETY: backend-local globals; a worker has no portal outside of a transaction.
-    let memory = unsafe {
-        pg_sys::PortalContext = pg_sys::CurrentMemoryContext;
-        pg_sys::CurrentMemoryContext
-    };
+    // SAFETY: reads a backend-local variable.
+    let memory = unsafe { pg_sys::CurrentMemoryContext };
     let outcome = subtransaction::caught(|| {
-        // SAFETY: the order of exec_simple_query and PortalRunUtility (src/backend/tcop). What the
-        // statement commits on its way puts neither user nor context back (xact.c,
-        // CommitTransaction): it stays the owner's to its end.
+        // SAFETY: the order of exec_simple_query (src/backend/tcop/postgres.c). What the statement commits on
+        // its way puts neither user nor context back (xact.c, CommitTransaction): it stays the owner's to
+        // its end. In a portal, for event triggers run queries after that commit, and need what the portal
+        // makes anew for them (pquery.c, EnsurePortalSnapshotExists).
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
@@ -75,21 +76,19 @@ unsafe fn as_owner(owner: pg_sys::Oid, text: &CString) -> Result<()> {
             (*planned).utilityStmt = (*raw).stmt;
             (*planned).stmt_location = (*raw).stmt_location;
             (*planned).stmt_len = (*raw).stmt_len;
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            pg_sys::ProcessUtility(
-                planned,
+            let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
+            (*portal).visible = false;
+            pg_sys::PortalDefineQuery(
+                portal,
+                std::ptr::null(),
                 text.as_ptr(),
-                false,
-                pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
+                pg_sys::CreateCommandTag((*planned).utilityStmt),
+                pg_sys::lappend(std::ptr::null_mut(), planned.cast()),
                 std::ptr::null_mut(),
             );
-            // One that has committed has taken it away already.
-            if pg_sys::ActiveSnapshotSet() {
-                pg_sys::PopActiveSnapshot();
-            }
+            pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
+            version::run_portal(portal, pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone));
+            pg_sys::PortalDrop(portal, false);
             pg_sys::SetUserIdAndSecContext(before, context_before);
             pg_sys::CommitTransactionCommand();
         }
@@ -104,10 +103,7 @@ unsafe fn as_owner(owner: pg_sys::Oid, text: &CString) -> Result<()> {
             pg_sys::SetUserIdAndSecContext(before, context_before);
         }
     }
-    // SAFETY: as they were found.
-    unsafe {
-        pg_sys::PortalContext = std::ptr::null_mut();
-        pg_sys::MemoryContextSwitchTo(memory);
-    }
+    // SAFETY: as it was found.
+    unsafe { pg_sys::MemoryContextSwitchTo(memory) };
     outcome
 }

@@ -36,3 +36,22 @@ pub(super) fn set_process_title(title: &CStr) {
         pgrx::pg_sys::set_ps_display_with_len(title.as_ptr(), title.count_bytes());
     }
 }
+
+/// Runs a portal to its end as psql's statements are run: at the top level.
+///
+/// # Safety
+/// The portal has been started; the receiver is one that takes what it gives.
+pub(super) unsafe fn run_portal(
+    portal: pgrx::pg_sys::Portal,
+    receiver: *mut pgrx::pg_sys::DestReceiver,
+) {
+    const ALL: std::ffi::c_long = std::ffi::c_long::MAX;
+    // SAFETY: the caller vouches for both; no completion tag is asked for. Until 17 it is told, too, that it
+    // is run once only (src/include/tcop/pquery.h).
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pgrx::pg_sys::PortalRun(portal, ALL, true, true, receiver, receiver, std::ptr::null_mut());
+        #[cfg(feature = "pg18")]
+        pgrx::pg_sys::PortalRun(portal, ALL, true, receiver, receiver, std::ptr::null_mut());
+    }
+}

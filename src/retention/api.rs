@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::catalog;
 use crate::error::{Error, Result};
 use crate::partition::{Fate, OwnedRange, Retention, Tiering, needed};
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, ident, identity, query};
 
 #[pg_extern(sql = false)]
@@ -18,6 +19,7 @@ fn set_retention(
     to_schema: Option<&CStr>,
     archive_function: Option<Oid>,
 ) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     let set = OwnedRange::take(needed(parent, "parent")?, "set_retention()")?;
     let keep = needed(keep, "keep")?.trim().to_owned();
     let action = needed(action, "action")?;
@@ -42,6 +44,7 @@ fn set_retention(
 
 #[pg_extern(sql = false)]
 fn clear_retention(parent: Oid) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     let set = OwnedRange::take(parent, "clear_retention()")?;
     set.keep(None)?;
     Ok(catalog::withdraw(set.oid())?)
@@ -53,6 +56,7 @@ fn set_tiering(
     older_than: Option<&str>,
     tablespace: Option<&CStr>,
 ) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     let set = OwnedRange::take(needed(parent, "parent")?, "set_tiering()")?;
     let older_than = needed(older_than, "older_than")?.trim().to_owned();
     let tablespace = needed(tablespace, "tablespace")?.to_string_lossy().into_owned();
@@ -62,6 +66,7 @@ fn set_tiering(
 
 #[pg_extern(sql = false)]
 fn clear_tiering(parent: Oid) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
     Ok(OwnedRange::take(parent, "clear_tiering()")?.cool(None)?)
 }
 

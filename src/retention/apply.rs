@@ -184,7 +184,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         // From here on nothing of ours is locked, however long it takes.
         let function = archive_function(work)?;
         let answer = identity::as_owner(work.owner, |scope| {
-            pg_settings::refusing_hidden_rows(|| scope.asks(function.oid, subject))
+            pg_settings::refusing_hidden_rows(|| scope.asks(function.oid, subject, &step.sql))
         })?;
         identity::as_steward(|| jobs::renew_lock(work.parent))?;
         if answer != Some(true) {

@@ -49,7 +49,7 @@ fn run_under(
     let retry_at = if transactions.attended() { i64::MAX } else { now };
     let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
-    let look = || {
+    let look = |is_first: bool| {
         transactions.own_without_waiting(|| {
             let work = pg_settings::with_lock_timeout(BRIEFLY_MILLISECONDS, || {
                 maintenance::prepare(job.target, now, retry_at)
@@ -58,13 +58,13 @@ fn run_under(
             if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
                 forget_what_is_back(job)?;
             }
-            if started.is_none() && work.is_idle() {
+            if is_first && started.is_none() && work.is_idle() {
                 record_idle(transactions, job, now, &work)?;
             }
             Ok(work)
         })
     };
-    let prepared = match look() {
+    let prepared = match look(true) {
         // Waited for where nothing of ours is locked meanwhile, so that DROP EXTENSION, and the views
         // behind it, do not wait as long.
         Err(error) if error.is_lock_trouble() => transactions
@@ -75,7 +75,7 @@ fn run_under(
                 });
                 Ok(())
             })
-            .and_then(|()| look()),
+            .and_then(|()| look(true)),
         outcome => outcome,
     };
     let prepared = prepared.map_err(|error| partition::naming(transactions, job.target, error));
@@ -87,12 +87,19 @@ fn run_under(
         None if prepared.as_ref().is_ok_and(Work::is_idle) => return Ok(()),
         None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, now)))?,
     };
+    let progress = |so_far: &Outcome| {
+        let detail = JsonB(detail(so_far));
+        transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, detail)))
+    };
     let outcome = prepared.and_then(|work| {
-        let outcome = maintenance::carry_out(transactions, &work, |so_far| {
-            let detail = JsonB(detail(so_far));
-            transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, detail)))
-        })?;
-        Ok((work, outcome))
+        let outcome = maintenance::carry_out(transactions, &work, progress)?;
+        if !outcome.finalized() {
+            return Ok((work, outcome));
+        }
+        // A detach that somebody has broken off stood in the place of a period that may be wanted.
+        let work = look(false)?;
+        let rest = maintenance::carry_out(transactions, &work, progress)?;
+        Ok((work, outcome.followed_by(rest)))
     });
     let deadline_passed = deadline.is_some_and(Deadline::has_passed);
     finish(transactions, job, run_id, now, &outcome, deadline_passed)?;

@@ -9,6 +9,7 @@ use super::steps;
 use crate::error::{Error, Result};
 use crate::partition::api::{chosen_template, in_time, needed, owned_table, put_in_force, rows};
 use crate::partition::table::Strategy;
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, clock, transaction};
 
 #[pg_extern(sql = false)]
@@ -32,6 +33,7 @@ fn manage_hash(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let table = owned_table(needed(parent, "parent")?, "manage_hash()")?;
     table.must_be(Strategy::Hash)?;
     if stored(table.oid)?.is_some() {
@@ -85,6 +87,7 @@ fn alter_hash(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let table = owned_table(needed(parent, "parent")?, "alter_hash()")?;
     table.must_be(Strategy::Hash)?;
     let kept = stored(table.oid)?.ok_or_else(|| table.not_managed())?;

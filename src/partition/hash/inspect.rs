@@ -9,6 +9,7 @@ use super::steps;
 use crate::error::Result;
 use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{self, RawHash};
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, identity};
 
 /// The partitions of a hash set; None when it is gone, not the caller's to see, or locked by somebody.
@@ -29,6 +30,7 @@ fn hash_partitions(
     TableIterator<'static, (name!(partition, Oid), name!(modulus, i32), name!(remainder, i32))>,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let found = open(parent)?.unwrap_or_default();
     Ok(TableIterator::new(
@@ -41,6 +43,7 @@ fn hash_holes(
     parent: Oid,
     partitions: i32,
 ) -> std::result::Result<Option<Vec<String>>, ErrorReport> {
+    let _pinned = Pinned::begin();
     let Some(existing) = open(parent)? else { return Ok(None) };
     let classes: Vec<_> = existing.iter().map(steps::class).collect();
     let wanted = u32::try_from(partitions).unwrap_or(0);

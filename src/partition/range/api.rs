@@ -10,6 +10,7 @@ use super::zone;
 use crate::error::{Error, Result};
 use crate::partition::api::{chosen_template, needed, owned_table, put_in_force, rows};
 use crate::partition::steps::Step;
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, clock, report, transaction};
 
 #[pg_extern(sql = false)]
@@ -42,6 +43,7 @@ fn manage_range(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let parent = catalog::parent(owned_table(needed(parent, "parent")?, "manage_range()")?)?;
     if stored(parent.table.oid)?.is_some() {
         return Err(
@@ -97,6 +99,7 @@ fn alter_range(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let parent = catalog::parent(owned_table(needed(parent, "parent")?, "alter_range()")?)?;
     let not_managed = || parent.table.not_managed();
     let (kept, unfinished) = stored(parent.table.oid)?.ok_or_else(not_managed)?;

@@ -12,6 +12,7 @@ use super::policy;
 use crate::error::Result;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
+use crate::pg::settings::Pinned;
 use crate::pg::{Oid, identity};
 
 /// A managed set that can be shown.
@@ -70,6 +71,7 @@ fn range_partitions(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let mut found = Vec::new();
     if let Some(Shown { set, bounds, position, horizon }) = open(parent, at.into_inner())? {
         let last = (0..bounds.positions()).rev().find(|place| bounds.at(*place).is_some());
@@ -113,6 +115,7 @@ fn range_summary(
     >,
     ErrorReport,
 > {
+    let _pinned = Pinned::begin();
     let mut found = Vec::new();
     if let Some(Shown { bounds, .. }) = open(parent, at.into_inner())? {
         let mut partitions = 0;
