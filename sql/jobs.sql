@@ -79,7 +79,7 @@ COMMENT ON COLUMN steward.job_runs.run_id IS 'Its number; later runs have higher
 COMMENT ON COLUMN steward.job_runs.job_id IS 'The job, as in steward.jobs.';
 COMMENT ON COLUMN steward.job_runs.kind IS 'Kind of the job: partition.';
 COMMENT ON COLUMN steward.job_runs.target IS 'What it worked on. Runs on a table that is gone are shown to pg_monitor only; see target_name.';
-COMMENT ON COLUMN steward.job_runs.status IS 'running, succeeded, failed, cancelled, timed_out (it took longer than the job''s max_runtime), crashed (the process ended before the run did); skipped and deferred are for later versions.';
+COMMENT ON COLUMN steward.job_runs.status IS 'running, succeeded, failed, cancelled, timed_out (it took longer than the job''s max_runtime), crashed (the process ended before the run did), deferred (a worker was to take something away from a database that is read only by default_transaction_read_only: nothing was done); skipped is for later versions.';
 COMMENT ON COLUMN steward.job_runs.started_at IS 'When it began.';
 COMMENT ON COLUMN steward.job_runs.finished_at IS 'When it ended; NULL while it is running.';
 COMMENT ON COLUMN steward.job_runs.error_message IS 'The first error; all of them, up to 100, are in detail.';

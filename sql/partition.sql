@@ -54,7 +54,7 @@ SELECT p.parent, p.strategy,
               FROM steward.partition_tree(p.default_partition) t
               JOIN pg_catalog.pg_class d ON d.oid = t.oid
              WHERE d.relkind <> 'p') END AS default_rows_estimate,
-       j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error,
+       j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error, p.problem,
        p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
        p.subpartition_by, p.subpartitions, p.to_schema, p.archive_function, p.cold_after,
        p.cold_tablespace, p.origin
@@ -65,7 +65,7 @@ SELECT p.parent, p.strategy,
                CASE WHEN r.subpartition_by IS NOT NULL THEN coalesce(r.subpartitions, 16) END
                    AS subpartitions,
                r.keep AS retention, r.keep_action AS retention_action, r.to_schema,
-               r.archive_function, r.cold_after, r.cold_tablespace, r.origin
+               r.archive_function, r.cold_after, r.cold_tablespace, r.origin, s.problem
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
           -- The column by its name of today; after a dump and restore, by the one that was written down.
@@ -75,9 +75,14 @@ SELECT p.parent, p.strategy,
         UNION ALL
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),
-               NULL, NULL, steward.hash_holes(h.parent, h.partitions), NULL, NULL, h.name_format,
-               NULL, h.template, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-          FROM steward.hash_policy h) p
+               NULL, NULL, x.holes, NULL, NULL, h.name_format,
+               NULL, h.template, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+               CASE WHEN x.holes IS NULL THEN
+                   CASE WHEN k.partexprs IS NULL THEN format('%s is locked by another session', h.parent)
+                        ELSE format('partition key of %s is an expression', h.parent) END END
+          FROM steward.hash_policy h
+          LEFT JOIN pg_catalog.pg_partitioned_table k ON k.partrelid = h.parent
+         CROSS JOIN LATERAL (SELECT steward.hash_holes(h.parent, h.partitions)) x (holes)) p
   JOIN pg_catalog.pg_class c ON c.oid = p.parent
   LEFT JOIN steward.jobs j ON j.target = p.parent
  WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
@@ -103,6 +108,7 @@ COMMENT ON COLUMN steward.partition_sets.next_maintenance_at IS 'When the backgr
 COMMENT ON COLUMN steward.partition_sets.last_run_at IS 'When the last finished run began.';
 COMMENT ON COLUMN steward.partition_sets.last_status IS 'How the last finished run ended, as in steward.job_runs.';
 COMMENT ON COLUMN steward.partition_sets.last_error IS 'The last finished run''s first error; NULL if there was none.';
+COMMENT ON COLUMN steward.partition_sets.problem IS 'Why this row could not be read, and what is NULL in it is not known: the set is locked, its time zone is gone, a bound means nothing to its key_encoding; NULL: it was read.';
 COMMENT ON COLUMN steward.partition_sets.holes IS 'Uncovered ranges between partitions, [from, to): those ahead are filled, those behind the current period are left. For hash, remainders without a partition, whose keys cannot be inserted: filled. NULL: the set is locked by another session.';
 COMMENT ON COLUMN steward.partition_sets.start_at IS 'Nothing is made before the period that holds this: a time, or a key; NULL: not set.';
 COMMENT ON COLUMN steward.partition_sets.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';

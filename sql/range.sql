@@ -122,9 +122,10 @@ COMMENT ON FUNCTION steward.range_partitions IS
 
 CREATE FUNCTION steward.range_summary(
     parent regclass, at timestamptz,
-    OUT partitions bigint, OUT covered_from text, OUT covered_until text, OUT default_partition regclass, OUT holes text[]
+    OUT partitions bigint, OUT covered_from text, OUT covered_until text, OUT default_partition regclass, OUT holes text[],
+    OUT problem text
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT ROWS 1 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'range_summary_wrapper';
 COMMENT ON FUNCTION steward.range_summary IS
-'One row on a managed range set: number of partitions (the default one aside), what they cover, and the holes between them. Takes ACCESS SHARE on the parent.';
+'One row on a managed range set: number of partitions (the default one aside), what they cover, and the holes between them; or the problem why it cannot be read, the rest being NULL. Takes ACCESS SHARE on the parent, without waiting for it.';

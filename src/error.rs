@@ -38,6 +38,8 @@ pub(crate) enum Error {
     NullArgument { argument: &'static str },
     #[error("time zone \"{name}\" not recognized")]
     UnknownTimeZone { name: String },
+    #[error("time zone \"{name}\" of {relation} is not known any more")]
+    TimeZoneGone { relation: String, name: String },
     #[error("must be owner of table {relation}")]
     NotOwner { relation: String, owner: String },
     #[error(
@@ -68,6 +70,8 @@ pub(crate) enum Error {
     OnStandby { action: &'static str },
     #[error("cannot execute {action} in a read-only transaction")]
     ReadOnly { action: &'static str },
+    #[error("default_transaction_read_only is on in this database: nothing is taken away from it")]
+    ReadOnlyDatabase,
     #[error("this database has no extension pg_steward")]
     NoExtension,
     #[error("{procedure} cannot run inside a transaction block")]
@@ -96,6 +100,8 @@ pub(crate) enum Error {
     LockNotHad { relation: String, milliseconds: i32 },
     #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
     ReferencedBy { relation: String, referencing: String },
+    #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
+    RetainedReferenced { relation: String, referencing: String },
     #[error("{} was renamed, attached or dropped meanwhile", quoted(partition))]
     PartitionChanged { partition: String },
     #[error(
@@ -171,7 +177,8 @@ impl Error {
             | Self::OnStandby { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UnsupportedKeyType { .. }
             | Self::InvalidArgument { .. }
-            | Self::UnknownTimeZone { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            | Self::UnknownTimeZone { .. }
+            | Self::TimeZoneGone { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotOwner { .. }
             | Self::TemplateOwner { .. }
             | Self::FunctionOwner { .. }
@@ -185,7 +192,9 @@ impl Error {
             | Self::NoSuchAlert { .. }
             | Self::NoSuchTablespace { .. }
             | Self::NoExtension => Code::ERRCODE_UNDEFINED_OBJECT,
-            Self::ReadOnly { .. } => Code::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::ReadOnly { .. } | Self::ReadOnlyDatabase => {
+                Code::ERRCODE_READ_ONLY_SQL_TRANSACTION
+            }
             Self::NoSuchSchema { .. } => Code::ERRCODE_INVALID_SCHEMA_NAME,
             Self::NoFreeWorker | Self::NoFreePlace => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::InTransactionBlock { .. } => Code::ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -197,7 +206,9 @@ impl Error {
             Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
             Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
-            Self::ReferencedBy { .. } => Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            Self::ReferencedBy { .. } | Self::RetainedReferenced { .. } => {
+                Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST
+            }
             Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.code(),
             Self::Sql(error) => error.code,
             Self::Query { .. } | Self::UnexpectedNull { .. } => Code::ERRCODE_INTERNAL_ERROR,

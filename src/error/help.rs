@@ -65,6 +65,11 @@ impl Error {
             Self::UnknownTimeZone { .. } => Some(
                 "Use a name of pg_timezone_names, for example 'Europe/Madrid' or 'UTC'.".into(),
             ),
+            Self::TimeZoneGone { relation, .. } => Some(format!(
+                "Install what has it (tzdata-legacy, where that is a package of its own), or name another: \
+                 SELECT steward.alter_range({}, time_zone => 'Europe/Madrid');",
+                ident::literal(relation)
+            )),
             Self::NotOwner { owner, .. } => {
                 Some(format!("Call it as {owner}, or as a member of that role."))
             }
@@ -106,6 +111,10 @@ impl Error {
                 Some("SELECT alert_id, check_name, object FROM steward.alerts;".into())
             }
             Self::AlertResolved { .. } => None,
+            Self::ReadOnlyDatabase => Some(
+                "Partitions are made all the same. What is too old leaves when the setting is off again."
+                    .into(),
+            ),
             Self::ReadOnly { .. } => Some(
                 "SET default_transaction_read_only = off, or begin the transaction READ WRITE."
                     .into(),
@@ -127,6 +136,10 @@ impl Error {
             Self::ReferencedBy { referencing, .. } => Some(format!(
                 "Rows that may be pointed to cannot leave: drop the foreign key of {referencing}. After \
                  drain_default() it can be added again."
+            )),
+            Self::RetainedReferenced { referencing, .. } => Some(format!(
+                "Rows that others may point to cannot leave: drop the foreign key of {referencing}, and let \
+                 its rows leave by a retention of its own first."
             )),
             Self::KeysWithoutPeriod { .. } => Some(
                 "Give them a key that says when, such as a finite time, or leave them there."

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::partition::{self, Action, Outcome, Step, Work, lowest};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, identity, places, report};
+use crate::pg::{Oid, clock, identity, places, report, workers};
 use crate::{retention, settings};
 
 /// After so long, and when new periods are due, a worker leaves what is old to the next run, which looks
@@ -18,6 +18,8 @@ const TURN: Duration = Duration::from_secs(60);
 const KEYS_PAUSE: i64 = 5_000_000;
 /// How soon a run that had no place for what takes long comes back, in microseconds.
 const PLACE_PAUSE: i64 = 5_000_000;
+/// How soon it is looked again whether a database is read only still, in microseconds.
+const READ_ONLY_PAUSE: i64 = 600_000_000;
 /// A shorter one is none.
 const SHORTEST_PAUSE: i64 = 1_000_000;
 
@@ -107,6 +109,14 @@ impl Run<'_> {
         is_next.then(|| now.saturating_add(pause))
     }
 
+    /// Whether a worker would take something away from a database that is to be read only. Partitions are
+    /// made all the same: who overrides that for an insert must find one.
+    fn is_unwanted(&self, step: &Step) -> bool {
+        step.action != Action::Create
+            && self.transactions.in_worker()
+            && workers::database_is_read_only()
+    }
+
     /// Whether a worker may begin a step that takes as long as it takes: those have not all places.
     fn may_take_long(&self, step: &Step) -> bool {
         let takes_long = step.action == Action::Archive || step.copies.is_some();
@@ -129,6 +139,11 @@ impl Run<'_> {
         }
         if let Some(later) = self.leave_for_later(step) {
             self.outcome.more_at = Some(later);
+            return Ok(());
+        }
+        if self.is_unwanted(step) {
+            self.outcome.deferred = Some(Error::ReadOnlyDatabase);
+            self.outcome.more_at = Some(clock::now().saturating_add(READ_ONLY_PAUSE));
             return Ok(());
         }
         if !self.may_take_long(step) {

@@ -23,6 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: Option<(i64, i64)>,
     /// Somebody asked it to stop, or its time was up.
     pub(crate) cancelled: Option<Error>,
+    /// Why a worker has not done what it was to do.
+    pub(crate) deferred: Option<Error>,
     /// A worker has left the rest to a run at this instant, in microseconds since 2000-01-01 UTC.
     pub(crate) more_at: Option<i64>,
     /// Where the lowest of those not made begins.
@@ -44,7 +46,13 @@ impl Outcome {
             (Some(one), Some(other)) => Some(sum(one, other)),
             (one, other) => one.or(other),
         };
-        Self { cancelled: rest.cancelled, more_at: rest.more_at, left_from: rest.left_from, ..self }
+        Self {
+            cancelled: rest.cancelled,
+            deferred: rest.deferred,
+            more_at: rest.more_at,
+            left_from: rest.left_from,
+            ..self
+        }
     }
 
     /// Ok, or the error that a caller is told: the only one, or the first of several.

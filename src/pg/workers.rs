@@ -1,6 +1,7 @@
 //! Background workers: registering, starting, connecting.
 
 use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgrx::bgworkers::{
@@ -124,6 +125,7 @@ pub(super) fn connect_to(database: pg_sys::Oid) -> String {
     // SAFETY: once, at the start of a worker's main.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
+        READ_ONLY.store(pg_sys::DefaultXactReadOnly, Ordering::Relaxed);
     }
     settle();
     let name = super::transaction::run(|| {
@@ -132,6 +134,15 @@ pub(super) fn connect_to(database: pg_sys::Oid) -> String {
     });
     name.ok().flatten().unwrap_or_else(|| database.to_u32().to_string())
 }
+
+/// Whether transactions of this database are to be read only unless they say otherwise: `postgresql.conf`, or
+/// ALTER DATABASE … SET, as of when this worker was connected. What workers do is said otherwise; but what
+/// takes something away is not done over a DBA's wish.
+pub(crate) fn database_is_read_only() -> bool {
+    READ_ONLY.load(Ordering::Relaxed)
+}
+
+static READ_ONLY: AtomicBool = AtomicBool::new(false);
 
 /// For our own tables.
 pub(super) const OWN_LOCK_TIMEOUT: &str = "5s";

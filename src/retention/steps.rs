@@ -168,7 +168,7 @@ impl Drafting<'_> {
         let set = referencing.get(&self.work.parent).map(|table| (self.set.to_string(), table));
         let own = || referencing.get(&period.oid).map(|table| (period.name.to_string(), table));
         let (relation, referencing) = set.or_else(own)?;
-        Some(Error::ReferencedBy { relation, referencing: referencing.clone() })
+        Some(Error::RetainedReferenced { relation, referencing: referencing.clone() })
     }
 
     fn steps(&self, subject: &Subject<'_>, blocked: Option<Error>) -> Result<Vec<Step>> {

@@ -160,7 +160,13 @@ fn finish(
                 Some(_) if !outcome.done.is_empty() => failed(Some(more_at)),
                 Some(_) => failed(Some(work.due_again_at)),
             };
-            (status(error.as_ref(), deadline_passed), error, detail(outcome), ending)
+            let (status, error) = match (&outcome.deferred, error) {
+                (Some(reason), None) if outcome.done.is_empty() => {
+                    ("deferred", Some(reason.clone()))
+                }
+                (_, error) => (status(error.as_ref(), deadline_passed), error),
+            };
+            (status, error, detail(outcome), ending)
         }
         Err(error) => {
             (status(Some(error), deadline_passed), Some(error.clone()), json!({}), failed(None))

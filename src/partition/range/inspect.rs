@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, identity};
+use crate::pg::{Oid, identity, subtransaction};
 
 /// A managed set that can be shown.
 struct Shown {
@@ -25,19 +25,33 @@ struct Shown {
     horizon: Option<i128>,
 }
 
-/// None when it is gone, not managed, not the caller's to see, or locked by somebody. Calls no code of its
-/// owner's: the bounds of a set whose key is a column are read without any, and of keys without a clock
-/// the last run has noted where they stand.
-fn open(parent: Oid, at: i64) -> Result<Option<Shown>> {
+/// Lets `show` have a set. None: it is gone, not managed, or not the caller's to see. Err within: why it cannot
+/// be read, in words, which takes no other set out of a view. Calls no code of its owner's: the bounds of a
+/// set whose key is a column are read without any, and of keys without a clock the last run has noted where
+/// they stand.
+fn look<T>(
+    parent: Oid,
+    at: i64,
+    show: impl FnOnce(&Shown) -> Result<T>,
+) -> Result<Option<std::result::Result<T, String>>> {
     let Ok(table) = Table::read(parent) else { return Ok(None) };
-    let Ok(parent) = catalog::parent(table) else { return Ok(None) };
-    // Looking takes ACCESS SHARE on the table: not for strangers, and not by waiting, so that one
-    // locked set does not hang a view over all of them.
-    if !(identity::caller_is(parent.table.owner) || identity::caller_monitors())
-        || !bounds::can_open_now(parent.table.oid)
-    {
+    let visible = identity::caller_is(table.owner) || identity::caller_monitors();
+    if !visible || policy::stored(table.oid)?.is_none() {
         return Ok(None);
     }
+    // Not by waiting, so that one locked set does not hang a view over all of them.
+    if !bounds::can_open_now(table.oid) {
+        return Ok(Some(Err(format!("{} is locked by another session", table.display()))));
+    }
+    match subtransaction::run(|| open(table, at)?.map(|shown| show(&shown)).transpose()) {
+        Ok(shown) => Ok(shown.map(Ok)),
+        Err(error) if error.is_cancel() => Err(error),
+        Err(error) => Ok(Some(Err(error.to_string()))),
+    }
+}
+
+fn open(table: Table, at: i64) -> Result<Option<Shown>> {
+    let parent = catalog::parent(table)?;
     let Some((request, _)) = policy::stored(parent.table.oid)? else { return Ok(None) };
     let set = policy::interpret(parent, &request)?;
     let Some(bounds) = set.bounds()? else { return Ok(None) };
@@ -53,6 +67,8 @@ fn open(parent: Oid, at: i64) -> Result<Option<Shown>> {
     };
     Ok(Some(Shown { set, bounds, position, horizon }))
 }
+
+type Partition = (Oid, Option<String>, Option<String>, bool, &'static str);
 
 #[pg_extern(sql = false)]
 fn range_partitions(
@@ -72,33 +88,45 @@ fn range_partitions(
     ErrorReport,
 > {
     let _pinned = Pinned::begin();
-    let mut found = Vec::new();
-    if let Some(Shown { set, bounds, position, horizon }) = open(parent, at.into_inner())? {
-        let last = (0..bounds.positions()).rev().find(|place| bounds.at(*place).is_some());
-        for place in 0..bounds.positions() {
-            let Some(raw) = bounds.at(place) else { continue };
-            let range = set.range(&raw)?;
-            let ends = set.ends(&raw)?;
-            let expired = Some(ends) <= horizon && Some(place) != last;
-            let state = if expired && ends <= position {
-                "expired"
-            } else if range.upper.position() <= position {
-                "past"
-            } else if range.lower.position() > position {
-                "future"
-            } else {
-                "current"
-            };
-            found.push((raw.oid, Some(text(&raw.lower)), Some(text(&raw.upper)), false, state));
-        }
-        if let Some(default) = bounds.default_partition() {
-            found.push((default, None, None, true, "default"));
-        }
-    }
-    Ok(TableIterator::new(found))
+    // Why one cannot be read is said in the row of the set.
+    let found = look(parent, at.into_inner(), partitions)?.and_then(std::result::Result::ok);
+    Ok(TableIterator::new(found.unwrap_or_default()))
 }
 
+fn partitions(shown: &Shown) -> Result<Vec<Partition>> {
+    let Shown { set, bounds, position, horizon } = shown;
+    let (position, horizon) = (*position, *horizon);
+    let last = (0..bounds.positions()).rev().find(|place| bounds.at(*place).is_some());
+    let mut found = Vec::new();
+    for place in 0..bounds.positions() {
+        let Some(raw) = bounds.at(place) else { continue };
+        let range = set.range(&raw)?;
+        let ends = set.ends(&raw)?;
+        let expired = Some(ends) <= horizon && Some(place) != last;
+        let state = if expired && ends <= position {
+            "expired"
+        } else if range.upper.position() <= position {
+            "past"
+        } else if range.lower.position() > position {
+            "future"
+        } else {
+            "current"
+        };
+        found.push((raw.oid, Some(text(&raw.lower)), Some(text(&raw.upper)), false, state));
+    }
+    if let Some(default) = bounds.default_partition() {
+        found.push((default, None, None, true, "default"));
+    }
+    Ok(found)
+}
+
+/// Of a set: how many partitions, from where to where, the default one, the holes between them; and why it
+/// cannot be read.
+type Summary =
+    (Option<i64>, Option<String>, Option<String>, Option<Oid>, Option<Vec<String>>, Option<String>);
+
 #[pg_extern(sql = false)]
+#[expect(clippy::type_complexity, reason = "pgrx cannot read an alias of it")]
 fn range_summary(
     parent: Oid,
     at: TimestampWithTimeZone,
@@ -106,35 +134,47 @@ fn range_summary(
     TableIterator<
         'static,
         (
-            name!(partitions, i64),
+            name!(partitions, Option<i64>),
             name!(covered_from, Option<String>),
             name!(covered_until, Option<String>),
             name!(default_partition, Option<Oid>),
-            name!(holes, Vec<String>),
+            name!(holes, Option<Vec<String>>),
+            name!(problem, Option<String>),
         ),
     >,
     ErrorReport,
 > {
     let _pinned = Pinned::begin();
-    let mut found = Vec::new();
-    if let Some(Shown { bounds, .. }) = open(parent, at.into_inner())? {
-        let mut partitions = 0;
-        let mut holes = Vec::new();
-        let (mut from, mut until): (Option<String>, Option<RawEdge>) = (None, None);
-        let mut hole = false;
-        for place in 0..bounds.positions() {
-            let Some(raw) = bounds.at(place) else {
-                hole = until.is_some();
-                continue;
-            };
-            if let Some(until) = until.as_ref().filter(|_| std::mem::take(&mut hole)) {
-                holes.push(format!("[{}, {})", text(until), text(&raw.lower)));
-            }
-            from.get_or_insert_with(|| text(&raw.lower));
-            until = Some(raw.upper);
-            partitions += 1;
+    let found = look(parent, at.into_inner(), summary)?;
+    let row = found.map(|found| match found {
+        Ok(summary) => summary,
+        Err(problem) => (None, None, None, None, None, Some(problem)),
+    });
+    Ok(TableIterator::new(row))
+}
+
+fn summary(shown: &Shown) -> Result<Summary> {
+    let Shown { set, bounds, .. } = shown;
+    let mut partitions = 0;
+    let mut holes = Vec::new();
+    let (mut from, mut until): (Option<String>, Option<RawEdge>) = (None, None);
+    let mut hole = false;
+    for place in 0..bounds.positions() {
+        let Some(raw) = bounds.at(place) else {
+            hole = until.is_some();
+            continue;
+        };
+        if let Some(until) = until.as_ref().filter(|_| std::mem::take(&mut hole)) {
+            holes.push(format!("[{}, {})", text(until), text(&raw.lower)));
         }
-        found.push((partitions, from, until.as_ref().map(text), bounds.default_partition(), holes));
+        from.get_or_insert_with(|| text(&raw.lower));
+        until = Some(raw.upper);
+        partitions += 1;
     }
-    Ok(TableIterator::new(found))
+    // Bounds that mean nothing to the set's key: said here, where the set is shown.
+    if let Some(raw) = (0..bounds.positions()).find_map(|place| bounds.at(place)) {
+        set.range(&raw)?;
+    }
+    let until = until.as_ref().map(text);
+    Ok((Some(partitions), from, until, bounds.default_partition(), Some(holes), None))
 }

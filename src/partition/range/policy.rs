@@ -58,7 +58,10 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
     })?;
     let encoding = catalog::encoding(request.key_encoding.as_deref(), &relation)?;
     let key = Key::new(key_type, encoding).map_err(|error| refused("key_encoding", error))?;
-    let zone = ServerZone::named(&request.time_zone)?;
+    let zone = ServerZone::named(&request.time_zone).map_err(|_| Error::TimeZoneGone {
+        relation: relation.clone(),
+        name: request.time_zone.clone(),
+    })?;
     let width = width(&key, &request.partition_interval, &invalid)?;
     let width = match &request.origin {
         Some(text) => counted_from(width, &key, &zone, text, &invalid)?,
