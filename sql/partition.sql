@@ -19,12 +19,13 @@ COMMENT ON PROCEDURE steward.maintain IS
 'Takes the steps of steward.plan() now, for one set or for all that the caller owns, as the background workers would: each in its own transaction under pg_steward.lock_timeout, a NOTICE a step, an error at the end if any failed. Waits for a run of the same set that is in progress. Errors: 25001 inside a transaction block, 42704 not managed, 42501 not the owner, 55000 on a standby; else that of the first step that failed.';
 
 -- pg_partition_tree() and pg_total_relation_size() wait for whoever has a partition locked: no view does.
+-- With SET, so that it is not taken into the query, whose estimates would call for JIT compilation.
 CREATE FUNCTION steward.partition_tree(relation oid) RETURNS TABLE (oid oid)
-LANGUAGE sql STABLE STRICT ROWS 1 SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 10 COST 10 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH RECURSIVE below (oid) AS (
         SELECT $1
-        UNION
+        UNION ALL
         SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid)
     SELECT b.oid FROM below b
 $$;
@@ -149,11 +150,14 @@ WITH period AS (
 SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        b.modulus, b.remainder, b.is_default,
        CASE WHEN i.inhdetachpending THEN 'detaching' ELSE b.state END AS state,
-       (SELECT pg_catalog.sum(steward.relation_bytes(t.oid))::bigint
-          FROM steward.partition_tree(b.partition) t) AS total_bytes,
-       (SELECT pg_catalog.sum(greatest(l.reltuples, 0))::bigint
-          FROM steward.partition_tree(b.partition) t
-          JOIN pg_catalog.pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p') AS estimated_rows,
+       -- Most are tables, which need no walk.
+       CASE WHEN r.relkind <> 'p' THEN steward.relation_bytes(b.partition)
+            ELSE (SELECT pg_catalog.sum(steward.relation_bytes(t.oid))::bigint
+                    FROM steward.partition_tree(b.partition) t) END AS total_bytes,
+       CASE WHEN r.relkind <> 'p' THEN greatest(r.reltuples, 0)::bigint
+            ELSE (SELECT coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0)::bigint
+                    FROM steward.partition_tree(b.partition) t
+                    JOIN pg_catalog.pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p') END AS estimated_rows,
        coalesce(ts.spcname, d.spcname) AS tablespace,
        q.archived_at, q.attempts AS archive_failures, q.next_attempt_at AS next_archive_at,
        q.error_message AS last_error
