@@ -91,6 +91,10 @@ pub(crate) enum Error {
         quoted(default_partition)
     )]
     KeysWithoutPeriod { default_partition: String, nulls: i64, unreadable: i64 },
+    #[error(
+        "it lies wholly past what is kept ({keep}), and leaves the set at the next maintenance"
+    )]
+    DrainedLeaves { keep: String },
     #[error("{} lacks more than {most} partitions from {from} on", quoted(relation))]
     TooManyMissed { relation: String, from: String, most: usize },
     #[error(
@@ -205,6 +209,7 @@ impl Error {
             Self::NoAnswer { .. } => Code::ERRCODE_ADMIN_SHUTDOWN,
             Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
+            Self::DrainedLeaves { .. } => Code::ERRCODE_WARNING,
             Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
             Self::ReferencedBy { .. } | Self::RetainedReferenced { .. } => {
                 Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST

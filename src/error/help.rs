@@ -137,6 +137,9 @@ impl Error {
                 "Rows that may be pointed to cannot leave: drop the foreign key of {referencing}. After \
                  drain_default() it can be added again."
             )),
+            Self::DrainedLeaves { .. } => {
+                Some("To keep it, call steward.clear_retention(), or set_retention() with more.".into())
+            }
             Self::RetainedReferenced { referencing, .. } => Some(format!(
                 "Rows that others may point to cannot leave: drop the foreign key of {referencing}, and let \
                  its rows leave by a retention of its own first."

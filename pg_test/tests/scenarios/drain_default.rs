@@ -302,3 +302,19 @@ fn on_a_standby_it_is_refused() {
         standby.connect(&database).unwrap().refused("55000", "CALL steward.drain_default('t')");
     assert_says(&refusal, "steward.drain_default()", "on the primary");
 }
+
+#[test]
+fn what_is_too_old_to_stay_is_told() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE late (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('late', '1 month', premake => 1, time_zone => 'UTC', default_partition => true);
+         SELECT steward.set_retention('late', '12 months');
+         INSERT INTO late VALUES ('2020-02-29'), (now() - interval '3 months')",
+    );
+    let said = db.drained("late");
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("WARNING")).collect();
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(told[0].contains("late_2020_02") && told[0].contains("12 months"), "{said}");
+    assert!(said.contains("clear_retention()"), "{said}");
+}

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::catalog::{self, Set};
 use super::key::{Key, KeyType};
 use super::plan::{self, Edge, Range};
-use super::{policy, steps};
+use super::{ageing, policy, steps};
 use crate::error::{Error, Result};
 use crate::partition::apply::{Outcome, retried};
 use crate::partition::steps::Action;
@@ -20,7 +20,7 @@ use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, identity, query, report, settings as pg_settings};
+use crate::pg::{Oid, clock, identity, query, report, settings as pg_settings};
 use crate::settings;
 use period::{Order, Relocated, relocate};
 
@@ -57,6 +57,8 @@ struct Period {
     range: Range,
     /// What its partition is to be called, if the name is free.
     partition: Qualified,
+    /// Retention takes it out of the set at the next maintenance: how much is kept.
+    leaves: Option<String>,
 }
 
 /// Moves what can be moved. A period that fails is told, and the rest goes on; `drained` has what was
@@ -86,6 +88,10 @@ pub(crate) fn drain(
                     (if rows == 1 { "row" } else { "rows" }, started.elapsed().as_secs_f64());
                 let message = format!("moved {rows} {noun} to {partition} in {seconds:.2} s");
                 report::step(attended, &message);
+                if let Some(keep) = &period.leaves {
+                    let leaves = Error::DrainedLeaves { keep: keep.clone() };
+                    report::failure(&partition.to_string(), &leaves);
+                }
                 drained.outcome.done.push((Action::Create, partition.to_string()));
                 drained.rows += rows;
             }
@@ -200,10 +206,21 @@ fn next_period(
             let parent = &set.parent.table.name;
             let name = steps::wanted_name(set, range.lower.position()).fit(0);
             let partition = Qualified::new(parent.schema.clone(), name);
-            return Ok(Some(Period { range, partition }));
+            let leaves = kept(set, bounds, &range)?;
+            return Ok(Some(Period { range, partition, leaves }));
         }
         from = Some(format!("{key} > {}", literal(&stray.literal)));
     }
+}
+
+/// How much the set's retention keeps, where that leaves a range out.
+fn kept(set: &Set, bounds: &RangeBounds, range: &Range) -> Result<Option<String>> {
+    let Some((retention, _)) = &set.retention else { return Ok(None) };
+    let at = clock::now();
+    let position = steps::position(set, bounds, at)?;
+    let horizon = ageing::horizon(set, bounds, position, at)?;
+    let ends = range.upper.position();
+    Ok((ends <= position && Some(ends) <= horizon).then(|| retention.keep.clone()))
 }
 
 /// SQL that is true of the keys that say which period they belong to: one junk key after the other
