@@ -51,7 +51,7 @@ SELECT p.parent, p.strategy,
        p.retention, p.retention_action,
        p.partitions, p.covered_from, p.covered_until,
        CASE WHEN p.default_partition IS NOT NULL THEN
-           (SELECT pg_catalog.sum(greatest(d.reltuples, 0))::bigint
+           (SELECT least(pg_catalog.sum(greatest(d.reltuples, 0)), 9e18)::bigint
               FROM steward.partition_tree(p.default_partition) t
               JOIN pg_catalog.pg_class d ON d.oid = t.oid
              WHERE d.relkind <> 'p') END AS default_rows_estimate,
@@ -154,8 +154,8 @@ SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        CASE WHEN r.relkind <> 'p' THEN steward.relation_bytes(b.partition)
             ELSE (SELECT pg_catalog.sum(steward.relation_bytes(t.oid))::bigint
                     FROM steward.partition_tree(b.partition) t) END AS total_bytes,
-       CASE WHEN r.relkind <> 'p' THEN greatest(r.reltuples, 0)::bigint
-            ELSE (SELECT coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0)::bigint
+       CASE WHEN r.relkind <> 'p' THEN least(greatest(r.reltuples, 0), 9e18)::bigint
+            ELSE (SELECT least(coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0), 9e18)::bigint
                     FROM steward.partition_tree(b.partition) t
                     JOIN pg_catalog.pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p') END AS estimated_rows,
        coalesce(ts.spcname, d.spcname) AS tablespace,

@@ -25,6 +25,8 @@ pub(crate) enum Error {
     MultiColumnKey { relation: String, columns: i16 },
     #[error("partition key of {} is an expression", quoted(relation))]
     ExpressionKey { relation: String },
+    #[error("a bound of {} is too long to be a key", quoted(relation))]
+    BoundTooFar { relation: String },
     #[error("partition key of {} uses operator class {operator_class}", quoted(relation))]
     OperatorClass { relation: String, operator_class: String },
     #[error(
@@ -170,6 +172,7 @@ impl Error {
             Self::MultiColumnKey { .. }
             | Self::ExpressionKey { .. }
             | Self::OperatorClass { .. }
+            | Self::BoundTooFar { .. }
             | Self::SetHoldsRows { .. }
             | Self::OldSnapshot { .. }
             | Self::PartitionChanged { .. }

@@ -26,7 +26,7 @@ pub(crate) fn define() {
     GucRegistry::define_int_guc(
         c"pg_steward.max_concurrent_jobs",
         c"Jobs of one owner that may run at the same time in the whole server, 1 to 64.",
-        c"One fewer of them may archive or copy; one more is kept for other owners. Each takes one \
+        c"One fewer of them may archive or copy; two more are kept for other owners. Each takes one \
           background worker of max_worker_processes, and each database with work due one more. \
           Default 4.",
         &MAX_CONCURRENT_JOBS,

@@ -53,6 +53,9 @@ impl Error {
                  HASH (tenant_id); a generated column cannot be a partition key."
                     .into(),
             ),
+            Self::BoundTooFar { .. } => Some(
+                "Detach the partition that ends there: numbers go to 10^40, texts to 128 bytes.".into(),
+            ),
             Self::OperatorClass { .. } => Some(
                 "Partition in the usual order of the type: leave the operator class out.".into(),
             ),

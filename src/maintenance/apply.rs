@@ -44,7 +44,6 @@ pub(crate) fn carry_out(
         began,
         retires: false,
         left: None,
-        no_place: false,
     };
     let mut held = Vec::new();
     for step in &work.steps {
@@ -84,8 +83,6 @@ struct Run<'a> {
     retires: bool,
     /// The last one that was detached.
     left: Option<Oid>,
-    /// There was no place for what takes long.
-    no_place: bool,
 }
 
 impl Run<'_> {
@@ -94,7 +91,7 @@ impl Run<'_> {
     /// leaves, every session has to read the set's bounds and plan its queries on it anew (relcache.c,
     /// inval.c).
     fn leave_for_later(&self, step: &Step) -> Option<i64> {
-        if self.no_place && step.subject.is_some() {
+        if self.outcome.waits_for_place && step.subject.is_some() {
             return self.outcome.more_at;
         }
         if self.transactions.attended() || step.action == Action::Create {
@@ -156,7 +153,7 @@ impl Run<'_> {
             }
             // What leaves next would come to the same.
             self.outcome.more_at = Some(clock::now().saturating_add(PLACE_PAUSE));
-            self.no_place = true;
+            self.outcome.waits_for_place = true;
             return Ok(());
         }
         self.retires |= step.subject.is_some();

@@ -25,6 +25,8 @@ pub(crate) struct Outcome {
     pub(crate) cancelled: Option<Error>,
     /// Why a worker has not done what it was to do.
     pub(crate) deferred: Option<Error>,
+    /// It found no place for what takes long, and comes back for it.
+    pub(crate) waits_for_place: bool,
     /// A worker has left the rest to a run at this instant, in microseconds since 2000-01-01 UTC.
     pub(crate) more_at: Option<i64>,
     /// Where the lowest of those not made begins.
@@ -49,6 +51,7 @@ impl Outcome {
         Self {
             cancelled: rest.cancelled,
             deferred: rest.deferred,
+            waits_for_place: rest.waits_for_place,
             more_at: rest.more_at,
             left_from: rest.left_from,
             ..self

@@ -25,6 +25,8 @@ pub(crate) enum RawEdge {
         /// The type's own output text, under DateStyle ISO and the set's zone.
         literal: String,
     },
+    /// A value that is so large that nobody means it, and whose text would be without end.
+    Far,
     /// MAXVALUE.
     MaxValue,
 }
@@ -125,6 +127,8 @@ impl RangeBounds {
         if position >= self.positions() {
             return None;
         }
+        // Views go through all of them.
+        pgrx::check_for_interrupts!();
         // SAFETY: position < nindexes = ndatums + 1; indexes[position] is -1 or an index into oids.
         let oid = unsafe {
             let index = *(*self.bounds).indexes.add(position);
@@ -172,7 +176,7 @@ impl RangeBounds {
             RawEdge::MaxValue => false,
             // SAFETY: the type of a partition key has a default B-tree operator class, and the cache
             // entry lives as long as the process; index < ndatums, and its kind is a value.
-            RawEdge::At { .. } => unsafe {
+            RawEdge::At { .. } | RawEdge::Far => unsafe {
                 let flags = pg_sys::TYPECACHE_CMP_PROC_FINFO as i32;
                 let entry = pg_sys::lookup_type_cache(self.key_type, flags);
                 let bound = **(*self.bounds).datums.add(index);
@@ -199,6 +203,9 @@ impl RangeBounds {
                 }
                 _ => {
                     let value = **bounds.datums.add(datum);
+                    if is_far(self.key_type, value) {
+                        return RawEdge::Far;
+                    }
                     let text = pg_sys::OidOutputFunctionCall(self.output, value);
                     let literal = CStr::from_ptr(text).to_string_lossy().into_owned();
                     pg_sys::pfree(text.cast());
@@ -277,6 +284,39 @@ pub(crate) fn can_open_now(parent: pg_sys::Oid) -> bool {
     // SAFETY: locks an OID, whether or not it is a relation (still).
     unsafe {
         pg_sys::ConditionalLockRelationOid(parent, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
+    }
+}
+
+/// Whether a bound is longer than any that an axis knows: 1e131000 takes a few bytes, and 131,000 to show.
+fn is_far(key_type: pg_sys::Oid, value: pg_sys::Datum) -> bool {
+    const LONGEST: usize = 128; // bytes
+    match key_type {
+        // SAFETY: a numeric; the limits are parsed by its own input function, and compared by its own.
+        pg_sys::NUMERICOID => unsafe {
+            let numeric = |text: &CStr| {
+                pg_sys::OidInputFunctionCall(
+                    pg_sys::Oid::from(pg_sys::F_NUMERIC_IN),
+                    text.as_ptr().cast_mut(),
+                    pg_sys::InvalidOid,
+                    -1,
+                )
+            };
+            let is_greater = |one: pg_sys::Datum, other: pg_sys::Datum| {
+                let compare = pg_sys::Oid::from(pg_sys::F_NUMERIC_CMP);
+                let compared =
+                    pg_sys::OidFunctionCall2Coll(compare, pg_sys::InvalidOid, one, other);
+                (compared.value() as i32) > 0
+            };
+            let is_finite =
+                is_greater(numeric(c"Infinity"), value) && is_greater(value, numeric(c"-Infinity"));
+            is_finite
+                && (is_greater(value, numeric(c"1e40")) || is_greater(numeric(c"-1e40"), value))
+        },
+        // SAFETY: a varlena of the relation cache, which is not compressed and lies in memory.
+        pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BYTEAOID => unsafe {
+            pgrx::varlena::varsize_any(value.cast_mut_ptr()) > LONGEST
+        },
+        _ => false,
     }
 }
 

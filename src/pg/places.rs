@@ -21,15 +21,21 @@ impl Limits {
         Self { of_one_owner: max_concurrent_jobs.max(1) }
     }
 
-    /// Of the whole server: one more than any owner has, so that the last place is never theirs who have
-    /// all others. Where an owner has one, making partitions beside an archive takes another.
+    /// Of the whole server: two more than any owner has, so that another one finds a place to make partitions
+    /// in, and one for what takes long beside that. Where an owner has one, making partitions beside an
+    /// archive takes another.
     pub(crate) fn all(self) -> u32 {
-        (self.of_one_owner + 1).max(3)
+        self.of_one_owner.max(2) + 2
     }
 
     /// Of those, how many may be at what takes as long as it takes: archives, copies to other tablespaces.
-    /// One fewer than an owner may have: what makes partitions waits for none of that.
     fn slow(self) -> u32 {
+        self.of_one_owner.max(2)
+    }
+
+    /// How many of these one owner may have: one fewer than there are, for others, and than an owner may have
+    /// at work, for what makes partitions waits for none of that.
+    fn slow_of_one_owner(self) -> u32 {
         self.of_one_owner.saturating_sub(1).max(1)
     }
 
@@ -81,6 +87,12 @@ fn left_of(places: &Places, owner: u32, limits: Limits) -> u32 {
 /// How many more jobs of an owner may begin now.
 pub(crate) fn left(owner: pg_sys::Oid, limits: Limits) -> u32 {
     shared_memory::with_places(|places, _| left_of(places, owner.to_u32(), limits)).unwrap_or(0)
+}
+
+/// How many jobs of an owner are at work.
+pub(crate) fn running(owner: pg_sys::Oid) -> u32 {
+    let owner = owner.to_u32();
+    shared_memory::with_places(|places, _| count(places, |place| place.owner == owner)).unwrap_or(0)
 }
 
 /// Takes a place for a job of `owner`, which an executor does that has been counted already. False: that
@@ -137,14 +149,16 @@ pub(crate) fn work_in(place: i32) {
 pub(crate) fn go_slow(limits: Limits) -> bool {
     let mine = MINE.get();
     shared_memory::with_places(|places, _| {
-        let others = count(places, |place| place.is_slow && place.pid != mine);
-        match places.iter_mut().find(|place| mine != 0 && place.pid == mine) {
-            Some(place) => {
-                place.is_slow |= others < limits.slow();
-                place.is_slow
-            }
-            None => true,
-        }
+        let Some(own) = places.iter().position(|place| mine != 0 && place.pid == mine) else {
+            return true;
+        };
+        let owner = places[own].owner;
+        let slow = |place: &Place| place.is_slow && place.pid != mine;
+        let may = count(places, slow) < limits.slow()
+            && count(places, |place| slow(place) && place.owner == owner)
+                < limits.slow_of_one_owner();
+        places[own].is_slow |= may;
+        places[own].is_slow
     })
     .unwrap_or(true)
 }
@@ -177,8 +191,10 @@ mod tests {
             let limits = Limits::new(jobs);
             assert!(usize::try_from(limits.all()).is_ok_and(|all| all <= MOST));
             assert!(limits.slow() < limits.all());
+            assert!(limits.slow_of_one_owner() < limits.slow(), "{jobs}: none for another owner");
             // An owner whose slow jobs are as many as can be still makes partitions.
-            assert!(limits.left(limits.slow(), limits.slow()) > 0, "{jobs}");
+            let slow = limits.slow_of_one_owner();
+            assert!(limits.left(slow, slow) > 0, "{jobs}");
         }
     }
 
@@ -195,11 +211,13 @@ mod tests {
                     break;
                 }
                 running += 1;
-                if goes_slow && slow < limits.slow() {
+                if goes_slow && slow < limits.slow_of_one_owner() {
                     slow += 1;
                 }
             }
-            prop_assert!(running < limits.all());
+            // For both kinds of work.
+            prop_assert!(running + 2 <= limits.all());
+            prop_assert!(slow < limits.slow());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Takes the steps of retention and tiering, each in a transaction of its own.
 
+use std::cell::Cell;
+
 use super::catalog::ArchiveFunction;
 use super::{catalog, steps};
 use crate::error::{Error, Result};
@@ -172,6 +174,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         note_failure(transactions, subject, &error)?;
         transactions.own_without_waiting(|| catalog::ask(subject))?;
     }
+    let asked = Cell::new(false);
     let outcome = transactions.step(|| {
         // pg_advisory_unlock_all() gives back the run's lock too, but not this one, which is the
         // transaction's (lock.c, LockReleaseSession).
@@ -183,6 +186,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         })?;
         // From here on nothing of ours is locked, however long it takes.
         let function = archive_function(work)?;
+        asked.set(true);
         let answer = identity::as_owner(work.owner, |scope| {
             pg_settings::refusing_hidden_rows(|| scope.asks(function.oid, subject, &step.sql))
         })?;
@@ -195,7 +199,8 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         catalog::note_archived(subject)
     });
     match &outcome {
-        Err(error) if error.is_lock_trouble() => {
+        // Of ours, before it was called; what the function raises is its own.
+        Err(error) if error.is_lock_trouble() && !asked.get() => {
             transactions.own_without_waiting(|| catalog::not_asked(subject))?;
         }
         Err(error) => note_failure(transactions, subject, error)?,

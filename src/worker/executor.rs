@@ -27,7 +27,7 @@ fn main(argument: workers::Argument) {
 
 fn work(oid: Oid, database: &str) -> Result<()> {
     let started = clock::now();
-    let mut served: Vec<Oid> = Vec::new();
+    let mut owner = None;
     while settings::enabled() && !workers::in_recovery() {
         signals::check();
         let now = clock::now();
@@ -36,9 +36,9 @@ fn work(oid: Oid, database: &str) -> Result<()> {
         {
             return Ok(());
         }
-        let Some((job, run_id, lock)) = claim(&served)? else { return Ok(()) };
-        served.retain(|owner| *owner != job.owner);
-        served.push(job.owner);
+        let has_turn = clock::is_within(now, started, TURN_MICROSECONDS);
+        let Some((job, run_id, lock)) = claim(owner, has_turn)? else { return Ok(()) };
+        owner = Some(job.owner);
         workers::show_as(&format!("pg_steward executor: {database} job {}", job.job_id));
         workers::report(Some(&format!("job {}", job.job_id)));
         let outcome = run::run(&Transactions::Worker, &job, Some(run_id), &lock);
@@ -57,16 +57,24 @@ fn work(oid: Oid, database: &str) -> Result<()> {
 
 /// The first due job in turn that nobody else has, and whose owner may have one more at work: its run,
 /// logged, and its lock. What somebody has locked comes after all others, for it may have to be waited for.
-fn claim(served: &[Oid]) -> Result<Option<(Job, i64, TargetLock)>> {
+///
+/// Whose job was the first, all are: what an owner's code leaves behind in a session (connections of dblink,
+/// advisory locks, lastval()) is no other owner's to meet. After its turn it makes room for others.
+fn claim(served: Option<Oid>, has_turn: bool) -> Result<Option<(Job, i64, TargetLock)>> {
     let claimed = transaction::with_extension(|| {
         let registry = jobs::registry()?;
         if locks::database_is_wanted() || locks::workers_are_kept_out(registry) {
             return Ok(None);
         }
         let now = clock::now();
-        let due = jobs::in_turn(jobs::due(now)?, |job| (job.owner, job.due_at), served);
+        let due = jobs::due(now)?;
+        let is_mine = |job: &Job| served.is_none_or(|owner| job.owner == owner);
+        if !has_turn && !due.iter().all(is_mine) {
+            return Ok(None);
+        }
+        let due = jobs::in_turn(due, |job| (job.owner, job.due_at), places::running);
         let mut locked = Vec::new();
-        for job in due {
+        for job in due.into_iter().filter(is_mine) {
             if !bounds::can_open_now(job.target) {
                 locked.push(job);
             } else if let Some(claimed) = try_claim(registry, &job, now)? {

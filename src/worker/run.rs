@@ -266,6 +266,10 @@ pub(super) fn detail(outcome: &Outcome) -> serde_json::Value {
     if !retired.is_empty() {
         detail["retired"] = json!(retired);
     }
+    if outcome.waits_for_place {
+        detail["waiting_for"] =
+            json!("a place for an archive or a copy: as many as may be are at work");
+    }
     if let Some((done, all)) = outcome.bytes {
         detail["bytes_done"] = done.into();
         detail["bytes_total"] = all.into();

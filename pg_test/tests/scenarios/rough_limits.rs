@@ -38,8 +38,8 @@ fn no_more_jobs_than_allowed_run_at_once_and_the_next_begins_when_one_ends() {
                FROM pg_stat_activity",
         )
     });
-    // One more looks, and leaves again: it is there for another owner.
-    assert!((2..=3).contains(&most), "{most} executors at once");
+    // Others look, and leave again: their places are there for another owner.
+    assert!((2..=4).contains(&most), "{most} executors at once");
 
     clients.iter_mut().for_each(release_brake);
     for pid in cluster.pids("pg_steward executor").unwrap() {

@@ -265,3 +265,25 @@ fn a_cancel_is_obeyed() {
         assert_eq!(sqlstate(&cancelled), "57014", "{cancelled}");
     }
 }
+
+/// A bound of a few bytes can be 131,000 digits long.
+#[test]
+fn bounds_without_end_are_a_reason_in_the_row_of_their_set() {
+    let cluster = cluster();
+    let (name, mut superuser, mut mallory) = database(&cluster);
+    mallory.run(
+        "CREATE TABLE mallory.big (k numeric) PARTITION BY RANGE (k);
+         SELECT count(*) FROM steward.manage_range('mallory.big', '10', premake => 1);
+         DO $$ BEGIN FOR i IN 1..200 LOOP
+             EXECUTE format('CREATE TABLE mallory.big_%s PARTITION OF mallory.big FOR VALUES FROM (%se131000) TO (%se131000)',
+                            i, 2 * i, 2 * i + 1);
+         END LOOP; END $$",
+    );
+    for view in ["steward.partition_sets", "steward.partitions"] {
+        assert_eq!(read(&cluster, &name, "monitor", view), Ok(()));
+    }
+    let problem: String = superuser
+        .value("SELECT problem FROM steward.partition_sets WHERE parent = 'mallory.big'::regclass");
+    assert!(problem.contains("mallory.big") && problem.contains("too long"), "{problem}");
+    superuser.refused("55000", "CALL steward.maintain('mallory.big')");
+}

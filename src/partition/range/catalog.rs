@@ -188,6 +188,7 @@ impl Set {
         match raw {
             RawEdge::MinValue => Ok(Edge::MinValue),
             RawEdge::MaxValue => Ok(Edge::MaxValue),
+            RawEdge::Far => Err(Error::BoundTooFar { relation: self.parent.display() }),
             RawEdge::At { raw, literal } => {
                 let decode = |raw: &RawKey| self.policy.key.decode(raw);
                 let at = raw.as_ref().and_then(decode).ok_or_else(|| Error::InvalidArgument {

@@ -68,6 +68,9 @@ fn open(table: Table, at: i64) -> Result<Option<Shown>> {
     Ok(Some(Shown { set, bounds, position, horizon }))
 }
 
+/// How many holes are listed.
+const MOST_HOLES: usize = 100;
+
 type Partition = (Oid, Option<String>, Option<String>, bool, &'static str);
 
 #[pg_extern(sql = false)]
@@ -164,8 +167,15 @@ fn summary(shown: &Shown) -> Result<Summary> {
             hole = until.is_some();
             continue;
         };
+        if raw.lower == RawEdge::Far || raw.upper == RawEdge::Far {
+            set.range(&raw)?;
+        }
         if let Some(until) = until.as_ref().filter(|_| std::mem::take(&mut hole)) {
-            holes.push(format!("[{}, {})", text(until), text(&raw.lower)));
+            match holes.len() {
+                MOST_HOLES => holes.push("…".into()),
+                listed if listed > MOST_HOLES => {}
+                _ => holes.push(format!("[{}, {})", text(until), text(&raw.lower))),
+            }
         }
         from.get_or_insert_with(|| text(&raw.lower));
         until = Some(raw.upper);
