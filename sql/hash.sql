@@ -8,7 +8,7 @@ CREATE TABLE steward.hash_policy (
 );
 COMMENT ON TABLE steward.hash_policy IS 'One row a hash set. Read it through steward.partition_sets; change it with steward.alter_hash().';
 COMMENT ON COLUMN steward.hash_policy.parent IS 'The set.';
-COMMENT ON COLUMN steward.hash_policy.partitions IS 'How many partitions it was given.';
+COMMENT ON COLUMN steward.hash_policy.partitions IS 'How many partitions it was given; the modulus of those that it lacks.';
 COMMENT ON COLUMN steward.hash_policy.name_format IS 'How new partitions are named; NULL: the usual names.';
 COMMENT ON COLUMN steward.hash_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
 SELECT pg_catalog.pg_extension_config_dump('steward.hash_policy', '');
@@ -23,7 +23,7 @@ LANGUAGE c VOLATILE ROWS 16 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_hash_wrapper';
 COMMENT ON FUNCTION steward.manage_hash IS
 'Puts a PARTITION BY HASH table under management and creates, in the caller''s transaction, the partitions it lacks; returns the steps taken. From then on it is looked at every minute and completed: a key whose remainder has no partition cannot be inserted.
- partitions: how many an empty set gets, 1 to 10000; of a set that has some, their greatest modulus (4 and 8 together are legal, and completed with modulus 8).
+ partitions: how many an empty set gets, 1 to 10000; of a set that has some, their greatest modulus or a multiple of it: what there is stays, what is lacking is made with that modulus (4 and 8 together are legal).
  name_format: {parent}, {remainder}; default <parent>_p0 and so on.
  template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).
 Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.

@@ -242,20 +242,6 @@ fn the_second_of_two_calls_at_once_finds_the_set_managed() {
 }
 
 #[test]
-fn a_set_is_taken_over_with_the_modulus_that_it_has() {
-    let mut db = Database::new();
-    db.client.run(
-        "CREATE TABLE orders (tenant int) PARTITION BY HASH (tenant);
-         CREATE TABLE one PARTITION OF orders FOR VALUES WITH (modulus 4, remainder 3)",
-    );
-    let refusal = db.client.refused("22023", "SELECT steward.manage_hash('orders')");
-    assert_says(&refusal, "\"public.orders\"", "partitions => 4");
-    assert_eq!(db.client.value::<i64>("SELECT count(*) FROM steward.jobs"), 0);
-    db.client.run("SELECT steward.manage_hash('orders', partitions => 4)");
-    assert_eq!(db.client.column::<String>(CLASSES), ["4/0", "4/1", "4/2", "4/3"]);
-}
-
-#[test]
 fn partitions_are_made_like_the_parent_and_after_the_template() {
     let mut db = Database::new();
     let keeper = db.own("keeper");

@@ -19,6 +19,7 @@ mod errors_relations;
 mod errors_transactions;
 mod harness;
 mod hash_sets;
+mod hash_takeover;
 mod import_pg_partman;
 mod import_pg_partman_goes_on;
 mod import_support;

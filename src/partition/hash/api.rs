@@ -45,16 +45,19 @@ fn manage_hash(
         template: chosen_template(&table, template)?,
     };
     let set = policy::interpret(table, &request)?;
-    if let Some(modulus) = other_modulus(&set)? {
+    let fits = |modulus: &u32| set.partitions.is_multiple_of(*modulus);
+    if let Some(modulus) = modulus_in_use(&set)?.filter(|modulus| !fits(modulus)) {
         steps::check_modulus(&set.table, modulus)?;
         return Err(Error::InvalidArgument {
             relation: set.table.display(),
             argument: "partitions",
             problem: format!(
-                "{} where the partitions there are have modulus {modulus}",
+                "{} is no multiple of {modulus}, the modulus of partitions that are there",
                 set.partitions
             ),
-            hint: format!("Take it over as it is, with partitions => {modulus}."),
+            hint: format!(
+                "Take it over as it is, with partitions => {modulus}, or with a multiple of that."
+            ),
         }
         .into());
     }
@@ -103,9 +106,12 @@ fn alter_hash(
             None => kept.template,
         },
     };
+    let same_number = partitions.is_none_or(|partitions| partitions == kept.partitions);
     let set = policy::interpret(table, &request)?;
-    let anew = match other_modulus(&set)? {
-        // Somebody has changed it by hand since; nobody asks for another number now.
+    let anew = match modulus_in_use(&set)?.filter(|modulus| *modulus != set.partitions) {
+        // It was taken over as it is, or somebody has changed it by hand since; nobody asks for another
+        // number now.
+        Some(modulus) if same_number && set.partitions.is_multiple_of(modulus) => false,
         Some(_) if partitions.is_none() => false,
         Some(_) => {
             in_time(&set.table.display(), || steps::make_sure_it_is_empty(&set.table))?;
@@ -129,9 +135,9 @@ fn stored(parent: Oid) -> Result<Option<Request>> {
     transaction::with_latest_snapshot(|| policy::stored(parent))
 }
 
-/// The greatest modulus that a set has, where it is another than the one asked for.
-fn other_modulus(set: &Set) -> Result<Option<u32>> {
+/// The greatest modulus that a set has; None: it has no partitions.
+fn modulus_in_use(set: &Set) -> Result<Option<u32>> {
     let existing = in_time(&set.table.display(), || steps::partitions(&set.table))?;
     let classes: Vec<_> = existing.iter().map(steps::class).collect();
-    Ok(plan::greatest_modulus(&classes).filter(|modulus| *modulus != set.partitions))
+    Ok(plan::greatest_modulus(&classes))
 }

@@ -47,7 +47,7 @@ fn hash_holes(
     let Some(existing) = open(parent)? else { return Ok(None) };
     let classes: Vec<_> = existing.iter().map(steps::class).collect();
     let wanted = u32::try_from(partitions).unwrap_or(0);
-    let modulus = plan::greatest_modulus(&classes).unwrap_or(wanted);
+    let modulus = plan::completed_with(plan::greatest_modulus(&classes), wanted);
     if modulus > plan::MOST_PARTITIONS {
         return Ok(Some(vec![format!("modulus {modulus}: too many to list")]));
     }

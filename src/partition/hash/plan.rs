@@ -34,10 +34,17 @@ pub(crate) fn greatest_modulus(existing: &[Class]) -> Option<u32> {
     existing.iter().map(|class| class.modulus).max()
 }
 
+/// The modulus with which a set that is to have `wanted` partitions is completed; `greatest` is the greatest
+/// one in use. Where that divides the number, it is the number: what there is stays as it is. Else somebody
+/// has gone on by hand, and the set is completed as it is.
+pub(crate) fn completed_with(greatest: Option<u32>, wanted: u32) -> u32 {
+    greatest.filter(|greatest| !wanted.is_multiple_of(*greatest)).unwrap_or(wanted)
+}
+
 /// What a set of `partitions` lacks, lowest remainder first. A partition of a smaller modulus stands for
 /// several remainders: 4 and 8 together are legal.
 ///
-/// `partitions` is the greatest modulus in use, or any number of an empty set.
+/// `partitions` is a multiple of the greatest modulus in use, or any number of an empty set.
 pub(crate) fn missing(existing: &[Class], partitions: u32) -> Vec<Class> {
     (0..partitions)
         .map(|remainder| Class { modulus: partitions, remainder })
@@ -68,6 +75,21 @@ mod tests {
         assert_eq!(missing(&existing, 8), [class(8, 6)]);
     }
 
+    #[test]
+    fn a_multiple_takes_what_there_is_as_it_is() {
+        let four: Vec<Class> = (0..4).map(|remainder| class(4, remainder)).collect();
+        assert_eq!(completed_with(greatest_modulus(&four), 8), 8);
+        assert_eq!(missing(&four, 8), []);
+        // Two of modulus 8 fill a hole of modulus 4.
+        assert_eq!(missing(&[four[0], four[2], four[3]], 8), [class(8, 1), class(8, 5)]);
+        let mixed = [class(2, 0), class(4, 1)];
+        assert_eq!(missing(&mixed, 8), [class(8, 3), class(8, 7)]);
+        // Neither a multiple nor what is there.
+        assert_eq!(completed_with(Some(4), 6), 4);
+        assert_eq!(completed_with(Some(8), 4), 8);
+        assert_eq!(completed_with(None, 6), 6);
+    }
+
     /// A legal set: each class either stays as it is, is split, or is left out.
     fn legal_set() -> impl Strategy<Value = (Vec<Class>, u32)> {
         (1u32..6, proptest::collection::vec((any::<bool>(), any::<bool>()), 1..40)).prop_map(
@@ -93,7 +115,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn completed_it_holds_every_hash_exactly_once((existing, partitions) in legal_set()) {
+        fn completed_it_holds_every_hash_exactly_once(
+            (existing, greatest) in legal_set(),
+            times in 1u32..4,
+        ) {
+            let partitions = greatest * times;
+            prop_assert_eq!(completed_with(greatest_modulus(&existing), partitions), partitions);
             let mut all = existing.clone();
             all.extend(missing(&existing, partitions));
             for hash in 0..4 * partitions {

@@ -18,7 +18,7 @@ pub(super) struct Request {
 /// A managed hash set.
 pub(super) struct Set {
     pub(super) table: Table,
-    /// How many partitions an empty set gets.
+    /// How many partitions an empty set gets; of a set that has some, the modulus of what it lacks.
     pub(super) partitions: u32,
     pub(super) name_format: Option<NameFormat>,
     /// The template, which may be gone by now.

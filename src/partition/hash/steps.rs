@@ -24,7 +24,7 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
     // Names as of now, when the lock was had.
     transaction::with_latest_snapshot(|| {
         let classes: Vec<Class> = existing.iter().map(class).collect();
-        let partitions = plan::greatest_modulus(&classes).unwrap_or(set.partitions);
+        let partitions = plan::completed_with(plan::greatest_modulus(&classes), set.partitions);
         check_modulus(&set.table, partitions)?;
         let missing = plan::missing(&classes, partitions);
         let model = existing.last().map(|last| last.oid);
