@@ -70,7 +70,7 @@ LANGUAGE c VOLATILE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_range_wrapper';
 COMMENT ON FUNCTION steward.manage_range IS
 'Puts a PARTITION BY RANGE table under management and creates, in the caller''s transaction, the partitions from start_at (default: the current period) to premake periods beyond the current one; returns the steps taken. Existing partitions are taken over as they are.
- partition_interval: an interval for time keys (''1 month'', ''10 seconds''), a whole number for integer keys (''1000000'').
+ partition_interval: an interval for time keys (''1 month'', ''10 seconds''), a whole number for integer keys (''1000000''); not wider than the key''s type.
  premake: periods kept ready ahead, 1 to 10000.
  time_zone: where periods begin; default the caller''s TimeZone.
  start_at: a time, or a key for integer keys; the period that holds it is the first.

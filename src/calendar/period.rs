@@ -151,6 +151,18 @@ impl Period {
         }
     }
 
+    /// About how long it is: that of an average month, where it is one.
+    #[must_use]
+    pub(crate) fn length(&self) -> Micros {
+        // 400 years of the Gregorian calendar have 146,097 days.
+        const MONTH: Micros = 146_097 * DAY / 4_800;
+        match *self {
+            Self::Months(n) => i128::from(n) * MONTH,
+            Self::Days(n) => i128::from(n) * DAY,
+            Self::Micros(n) => n.into(),
+        }
+    }
+
     /// The start of the period that holds the instant `t`: the last boundary at or before it.
     #[must_use]
     pub(crate) fn floor(&self, zone: &dyn Zone, t: Micros) -> Micros {

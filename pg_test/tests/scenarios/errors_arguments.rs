@@ -28,6 +28,19 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("bigint", "'-5'", "between 1 and", "'1000000'"),
     ("bigint", "'1.5'", "whole number", "'1000000'"),
     ("bigint", "'99999999999999999999999999999999999999999999999999'", "whole number", "'1000000'"),
+    ("smallint", "'1 day'", "whole number", "'1000'"),
+    ("smallint", "'0'", "between 1 and 32767", "'1000'"),
+    ("smallint", "'1000000'", "between 1 and 32767", "'1000'"),
+    ("smallint", "'32768'", "between 1 and 32767", "'1000'"),
+    ("integer", "'3000000000'", "between 1 and 2147483647", "'1000000'"),
+    ("bigint", "'9223372036854775808'", "between 1 and 9223372036854775807", "'1000000'"),
+    ("timestamptz", "'300000 years'", "holds less time", "'1 month'"),
+    ("timestamp", "'178000000 years'", "holds less time", "'1 month'"),
+    ("date", "'6000000 years'", "holds less time", "'1 month'"),
+    ("date", "'2147483647 days'", "holds less time", "'1 month'"),
+    ("integer", "'200 years', key_encoding => 'epoch_seconds'", "holds less time", "'1 month'"),
+    ("uuid", "'10000 years', key_encoding => 'uuidv7'", "holds less time", "'1 month'"),
+    ("bigint", "'150 years', key_encoding => 'snowflake'", "holds less time", "'1 month'"),
     ("timestamptz", "'1 day', premake => 0", "premake", "3"),
     ("timestamptz", "'1 day', premake => -1", "-1 is not between 1 and 10000", "3"),
     ("timestamptz", "'1 day', premake => 10001", "10001 is not between 1 and 10000", "3"),
@@ -93,6 +106,73 @@ fn a_bad_argument_is_22023_says_which_and_leaves_nothing() {
 }
 
 #[test]
+fn what_no_key_can_be_so_old_as_is_not_kept() {
+    let cluster = fixtures::shared_cluster();
+    let database = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&database).unwrap();
+    for (key, arguments, refused, hint, longest) in [
+        (
+            "timestamptz",
+            "'1 month'",
+            &["2147483647 days", "178000000 years", "6800 years"][..],
+            "'12 months'",
+            "6700 years",
+        ),
+        ("date", "'1 month'", &["2147483647 days", "6800 years"], "'12 months'", "6700 years"),
+        ("timestamp", "'1 month'", &["infinity", "6800 years"], "'12 months'", "6700 years"),
+        (
+            "integer",
+            "'1 month', key_encoding => 'epoch_seconds'",
+            &["150 years"],
+            "'12 months'",
+            "130 years",
+        ),
+        (
+            "bigint",
+            "'1 month', key_encoding => 'snowflake'",
+            &["150 years"],
+            "'12 months'",
+            "130 years",
+        ),
+        ("smallint", "'1000'", &["1000000", "65536"], "'1000'", "65535"),
+        ("integer", "'1000'", &["5000000000"], "'1000'", "4000000000"),
+        ("bigint", "'1000'", &["99999999999999999999999"], "'1000'", "9223372036854775807"),
+        (
+            "numeric",
+            "'1000'",
+            &["1.5", "99999999999999999999999999999999999999999"],
+            "'1000000'",
+            "99999999999999999999999",
+        ),
+    ] {
+        client.run(&format!(
+            "CREATE TABLE t (k {key}) PARTITION BY RANGE (k); SELECT steward.manage_range('t', {arguments})"
+        ));
+        for keep in refused {
+            for call in [
+                format!("SELECT steward.set_retention('t', '{keep}')"),
+                format!("SELECT steward.set_tiering('t', '{keep}', 'pg_default')"),
+            ] {
+                let refusal = client.refused("22023", &call);
+                assert_says(&refusal, "\"public.t\"", hint);
+            }
+        }
+        // What is just possible does no harm, at whatever instant, and to a period that ends with all times.
+        client.run(&format!("SELECT steward.set_retention('t', '{longest}')"));
+        client.run("CALL steward.maintain('t')");
+        if key == "timestamptz" {
+            client.run("CREATE TABLE last PARTITION OF t FOR VALUES FROM ('294000-01-01') TO ('294276-12-31')");
+        }
+        for at in ["4713-01-01 BC", "0001-01-01", "2097-01-01", "-infinity"] {
+            client.run(&format!("SELECT count(*) FROM steward.plan('t', '{at}'::timestamptz)"));
+        }
+        client.run("TABLE steward.partition_sets");
+        client.run("CALL steward.maintain('t')");
+        client.run("DROP TABLE t");
+    }
+}
+
+#[test]
 fn a_bad_argument_of_alter_range_changes_nothing() {
     let cluster = fixtures::shared_cluster();
     let database = cluster.create_database_with_extension().unwrap();
@@ -140,6 +220,7 @@ fn the_hinted_values_are_accepted() {
         ("timestamptz", "'1 month', name_format => '{parent}_%Y_%m'"),
         ("date", "'1 day'"),
         ("bigint", "'1000000', start_at => '0'"),
+        ("smallint", "'1000'"),
         ("text", "'1 day', key_encoding => 'ulid'"),
         ("bytea", "'1 day', key_encoding => 'ulid'"),
         ("uuid", "'1 day', key_encoding => 'uuidv7'"),

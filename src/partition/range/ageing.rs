@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use pgrx::PgSqlErrorCode;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::catalog::Set;
-use super::key::{Axis, FOREVER};
+use super::key::{Axis, Key};
 use super::plan;
 use super::policy::Invalid;
 use super::stored;
@@ -17,6 +18,10 @@ use crate::pg::{Oid, clock, query, settings, subtransaction};
 
 /// When the calendar does not say when a period will be too old, in microseconds.
 const LOOK_AGAIN_MICROSECONDS: i64 = 3_600_000_000;
+
+/// What ends from here on, in the year 284000, will be too old at no time that the server knows: ages are as
+/// long as history at most ([`check`]), for which room is left up to the year 294276.
+const NEVER: i128 = 8_899_200_000_000_000_000;
 
 /// How old a period has to be, counted from now or from the highest key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,23 +131,41 @@ pub(super) fn age(
     Ok(Age::Interval(text.to_owned()))
 }
 
-/// Whether an interval is one, and leads into the past: for when it is given. Reading it again is
-/// part of every look.
-pub(super) fn check(age: &Age, argument: &'static str, invalid: &Invalid<'_>) -> Result<()> {
-    let Age::Interval(text) = age else { return Ok(()) };
+/// Whether an interval is one, and leads into a past that keys can hold, as a number of keys does: for when
+/// it is given. Reading it again is part of every look.
+pub(super) fn check(
+    age: &Age,
+    key: &Key,
+    argument: &'static str,
+    invalid: &Invalid<'_>,
+) -> Result<()> {
     const EXAMPLE: &str = "Say for example '12 months'.";
+    let longer = |text: &str| {
+        format!("'{text}' is more than a partition key of type {} holds", key.key_type().name())
+    };
+    let text = match age {
+        Age::Keys(keys) if *keys > key.span() => {
+            const EXAMPLE: &str =
+                "Say how many keys below the highest one in use, for example '1000'.";
+            return Err(invalid(argument, longer(&keys.to_string()), EXAMPLE));
+        }
+        Age::Keys(_) => return Ok(()),
+        Age::Interval(text) => text,
+    };
     let positive = subtransaction::run(|| {
         query::one(
             "SELECT pg_catalog.isfinite(i.i) AND i.i > '0'::pg_catalog.interval
-                    AND pg_catalog.now() - i.i < pg_catalog.now()
+                    AND pg_catalog.now() - i.i < pg_catalog.now(),
+                    1000000 * extract(epoch FROM i.i) <= $2::pg_catalog.text::pg_catalog.numeric
                FROM (SELECT $1::pg_catalog.text::pg_catalog.interval) i (i)",
-            &[text.as_str().into()],
-            |row| row.required::<bool>(1),
+            &[text.as_str().into(), key.span().to_string().into()],
+            |row| Ok((row.required::<bool>(1)?, row.required::<bool>(2)?)),
         )
     });
     match positive {
-        Ok(true) => Ok(()),
-        Ok(false) => {
+        Ok((true, true)) => Ok(()),
+        Ok((true, false)) => Err(invalid(argument, longer(text), EXAMPLE)),
+        Ok((false, _)) => {
             Err(invalid(argument, format!("'{text}' is not more than no time at all"), EXAMPLE))
         }
         Err(_) => Err(invalid(
@@ -228,7 +251,7 @@ struct Horizons<'a> {
 impl Horizons<'_> {
     fn of(&mut self, age: &Age) -> Result<Option<i128>> {
         match age {
-            Age::Interval(text) => self.before(text).map(Some),
+            Age::Interval(text) => self.before(text),
             Age::Keys(keys) => {
                 // The exact highest key costs a look into a table: only where a period could be past
                 // even the end of the one that holds it.
@@ -250,7 +273,7 @@ impl Horizons<'_> {
             if ends <= horizon {
                 continue;
             }
-            if ends >= FOREVER {
+            if ends >= NEVER {
                 break;
             }
             let instant = self.set.instant_of(ends);
@@ -267,14 +290,27 @@ impl Horizons<'_> {
         Ok(None)
     }
 
-    /// So long before the instant, by the set's calendar.
-    fn before(&self, interval: &str) -> Result<i128> {
-        let instant = self.reckon(
-            "SELECT $1::pg_catalog.timestamptz - $2::pg_catalog.text::pg_catalog.interval",
-            self.at,
-            interval,
-        )?;
-        Ok(self.set.position_of(instant))
+    /// So long before the instant, by the set's calendar; None: before all times.
+    fn before(&self, interval: &str) -> Result<Option<i128>> {
+        let reckon = || {
+            self.reckon(
+                "SELECT $1::pg_catalog.timestamptz - $2::pg_catalog.text::pg_catalog.interval",
+                self.at,
+                interval,
+            )
+        };
+        // An age has been seen to lead from now to some time; from an instant that plan() was given it may
+        // lead to none.
+        let instant = match self.at < 0 {
+            true => subtransaction::run(reckon),
+            false => reckon(),
+        };
+        match instant {
+            Err(error) if error.code() == PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW => {
+                Ok(None)
+            }
+            instant => Ok(Some(self.set.position_of(instant?))),
+        }
     }
 
     fn reckon(&self, sql: &'static str, from: i64, interval: &str) -> Result<i64> {

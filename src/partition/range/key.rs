@@ -1,12 +1,12 @@
 //! What the values of a partition key mean on an axis of whole numbers, and back.
 
 mod end;
+mod fit;
 
 use thiserror::Error;
 
 use super::encoding::{Encoding, decimal_text, floor_decimal, ulid_bits, ulid_text, uuid_text};
-use super::width::Width;
-use crate::calendar::{DAY, Date, HOUR, MINUTE, Micros, Period, SECOND, Utc, WallClock, Zone};
+use crate::calendar::{DAY, Date, HOUR, MINUTE, Micros, SECOND, Utc, WallClock, Zone};
 
 /// Beyond every value of every key: what `infinity`, `NaN` and the like mean on the axis.
 /// `-FOREVER` is beyond at the other end.
@@ -124,9 +124,17 @@ pub(crate) enum KeyError {
     /// A number for a key that holds a time.
     #[error("a partition key that holds a time needs an interval of time")]
     TimeNeeded,
-    /// A number that is zero, negative or absurd.
-    #[error("a partition interval must be between 1 and {}", FOREVER / 1_000)]
-    NumberOutOfRange,
+    /// A number that is zero, negative, or more than the type can say.
+    #[error("the interval of a partition key of type {} must be between 1 and {widest}", key_type.name())]
+    NumberOutOfRange {
+        /// The type.
+        key_type: KeyType,
+        /// The widest range.
+        widest: i128,
+    },
+    /// An interval that is longer than all the times that the key can hold.
+    #[error("a partition key of type {}, so encoded, holds less time than one such interval", .0.name())]
+    TooLong(KeyType),
 }
 
 impl KeyError {
@@ -145,8 +153,14 @@ impl KeyError {
                  numeric, uuidv7 for uuid, ulid for text, varchar, uuid and bytea, snowflake for bigint."
             }
             Self::MidnightNeeded => "Use for example '2025-01-01'.",
-            Self::WholeDaysNeeded | Self::TimeNeeded => "Use for example '1 day' or '1 month'.",
-            Self::NumberNeeded(_) | Self::NumberOutOfRange => "Use for example '1000000'.",
+            Self::WholeDaysNeeded | Self::TimeNeeded | Self::TooLong(_) => {
+                "Use for example '1 day' or '1 month'."
+            }
+            Self::NumberNeeded(KeyType::SmallInt)
+            | Self::NumberOutOfRange { key_type: KeyType::SmallInt, .. } => {
+                "Use for example '1000'."
+            }
+            Self::NumberNeeded(_) | Self::NumberOutOfRange { .. } => "Use for example '1000000'.",
         }
     }
 }
@@ -194,32 +208,6 @@ impl Key {
     #[must_use]
     pub(crate) fn calendar<'a>(&self, zone: &'a dyn Zone) -> &'a dyn Zone {
         if self.axis() == Axis::Instant { zone } else { &Utc }
-    }
-
-    /// Checks that ranges of this width can be made of this key.
-    ///
-    /// # Errors
-    /// [`KeyError`]: a `date` needs whole days or months, a plain integer a whole number from 1, all others
-    /// a period.
-    pub(crate) fn check_width(&self, width: &Width) -> Result<(), KeyError> {
-        use Width::{Number, NumberFrom, Time, TimeFrom};
-        let is_date = self.key_type == KeyType::Date;
-        match (self.axis(), width) {
-            (Axis::Number, Time(_) | TimeFrom(..)) => Err(KeyError::NumberNeeded(self.key_type)),
-            (
-                Axis::Number,
-                Number(1..=MAX_NUMBER_WIDTH) | NumberFrom { width: 1..=MAX_NUMBER_WIDTH, .. },
-            ) => Ok(()),
-            (Axis::Number, Number(_) | NumberFrom { .. }) => Err(KeyError::NumberOutOfRange),
-            (_, Number(_) | NumberFrom { .. }) => Err(KeyError::TimeNeeded),
-            (_, Time(Period::Micros(_)) | TimeFrom(Period::Micros(_), _)) if is_date => {
-                Err(KeyError::WholeDaysNeeded)
-            }
-            (_, TimeFrom(_, origin)) if is_date && !origin.is_midnight() => {
-                Err(KeyError::MidnightNeeded)
-            }
-            (_, Time(_) | TimeFrom(..)) => Ok(()),
-        }
     }
 
     /// The position of a value, rounded down to the axis' resolution; `±FOREVER` for the infinities. `None`
@@ -333,9 +321,6 @@ impl Key {
         })
     }
 }
-
-/// The widest range of numbers: a thousandth of the axis, so that a boundary can never leave it by far.
-const MAX_NUMBER_WIDTH: i128 = FOREVER / 1_000;
 
 /// The value, or `±FOREVER` for one of its type's infinities.
 fn finite(value: i128, minus_infinity: i128, infinity: i128) -> i128 {

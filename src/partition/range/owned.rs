@@ -82,7 +82,7 @@ impl OwnedRange {
     fn check_age(&self, argument: &'static str, text: &str) -> Result<()> {
         let invalid = |argument, problem: String, hint: &str| self.invalid(argument, problem, hint);
         let age = ageing::age(self.0.policy.key.axis(), argument, text, &invalid)?;
-        ageing::check(&age, argument, &invalid)
+        ageing::check(&age, &self.0.policy.key, argument, &invalid)
     }
 
     fn begin(&self) -> Result<()> {

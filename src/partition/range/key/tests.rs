@@ -1,6 +1,7 @@
 use super::*;
-use crate::calendar::Origin;
 use crate::calendar::testing::{ZONES, at, zone};
+use crate::calendar::{Origin, Period};
+use crate::partition::range::width::Width;
 use proptest::prelude::*;
 
 use Encoding as E;
@@ -108,11 +109,43 @@ fn widths() {
         Err(KeyError::TimeNeeded)
     );
     assert_eq!(key(T::BigInt, E::Plain).check_width(&day), Err(KeyError::NumberNeeded(T::BigInt)));
-    assert_eq!(
-        key(T::BigInt, E::Plain).check_width(&Width::Number(0)),
-        Err(KeyError::NumberOutOfRange)
-    );
-    assert_eq!(key(T::BigInt, E::Plain).check_width(&Width::Number(1)), Ok(()));
+    for (key_type, widest) in [
+        (T::SmallInt, i16::MAX.into()),
+        (T::Integer, i32::MAX.into()),
+        (T::BigInt, i64::MAX.into()),
+        (T::Numeric, FOREVER / 1_000),
+    ] {
+        for origin in [0, 5] {
+            let check = |width| {
+                let counted = Width::NumberFrom { width, origin };
+                let width = if origin == 0 { Width::Number(width) } else { counted };
+                key(key_type, E::Plain).check_width(&width)
+            };
+            let refused = Err(KeyError::NumberOutOfRange { key_type, widest });
+            assert_eq!([0, widest + 1].map(check), [refused.clone(), refused]);
+            assert_eq!([1, widest].map(check), [Ok(()), Ok(())]);
+        }
+    }
+}
+
+#[test]
+fn no_interval_is_longer_than_what_the_key_holds() {
+    for (key_type, encoding, years) in [
+        (T::Timestamptz, E::Plain, 298_900),
+        (T::Timestamp, E::Plain, 298_900),
+        (T::Date, E::Plain, 5_879_000),
+        (T::Integer, E::EpochSeconds, 136),
+        (T::Uuid, E::UuidV7, 8_900),
+        (T::Text, E::Ulid, 8_900),
+        (T::BigInt, SNOWFLAKE, 139),
+    ] {
+        let check = |years: u32| {
+            key(key_type, encoding).check_width(&Width::Time(Period::Months(12 * years)))
+        };
+        assert_eq!(check(years), Ok(()), "{key_type:?}");
+        let longer = years + years / 50 + 1;
+        assert_eq!(check(longer), Err(KeyError::TooLong(key_type)), "{key_type:?}");
+    }
 }
 
 #[test]
