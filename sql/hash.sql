@@ -22,7 +22,7 @@ CREATE FUNCTION steward.manage_hash(
 LANGUAGE c VOLATILE ROWS 16 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_hash_wrapper';
 COMMENT ON FUNCTION steward.manage_hash IS
-'Puts a PARTITION BY HASH table under management and creates, in the caller''s transaction, the partitions it lacks; returns the steps taken. From then on it is looked at every minute and completed: a key whose remainder has no partition cannot be inserted.
+'Puts a PARTITION BY HASH table under management and creates, in the caller''s transaction, the partitions it lacks; returns the steps taken. From then on it is looked at every minute, or as alter_job() says, and completed: a key whose remainder has no partition cannot be inserted.
  partitions: how many an empty set gets, 1 to 10000; of a set that has some, their greatest modulus or a multiple of it: what there is stays, what is lacking is made with that modulus (4 and 8 together are legal).
  name_format: {parent}, {remainder}; default <parent>_p0 and so on.
  template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).

@@ -18,7 +18,7 @@ COMMENT ON TABLE steward.job IS 'One row a job. Read it through steward.jobs; ch
 COMMENT ON COLUMN steward.job.job_id IS 'Its number, for pause_job(), resume_job() and run_job().';
 COMMENT ON COLUMN steward.job.kind IS 'partition.';
 COMMENT ON COLUMN steward.job.target IS 'What it works on.';
-COMMENT ON COLUMN steward.job.schedule IS 'NULL: the work itself says when it is due again.';
+COMMENT ON COLUMN steward.job.schedule IS 'How often a set of integer keys, or by hash, is looked at, an interval; NULL: the work itself says when it is due again.';
 COMMENT ON COLUMN steward.job.time_zone IS 'Where a schedule is read; NULL without one.';
 COMMENT ON COLUMN steward.job.priority IS 'Of jobs that are due, the highest runs first.';
 COMMENT ON COLUMN steward.job.enabled IS 'False: paused.';
@@ -118,7 +118,7 @@ COMMENT ON COLUMN steward.jobs.job_id IS 'Its number, for pause_job(), resume_jo
 COMMENT ON COLUMN steward.jobs.kind IS 'What it does: partition.';
 COMMENT ON COLUMN steward.jobs.target IS 'What it does it to.';
 COMMENT ON COLUMN steward.jobs.owner IS 'Owner of the target: the job runs with the rights of this role.';
-COMMENT ON COLUMN steward.jobs.schedule IS 'NULL: the work itself says when it is due again (a time set at its next boundary, integer and hash sets every minute).';
+COMMENT ON COLUMN steward.jobs.schedule IS 'How often a set of integer keys, or by hash, is looked at: an interval; NULL: every minute, and a time set at its next boundary.';
 COMMENT ON COLUMN steward.jobs.time_zone IS 'Where a schedule is read; NULL without one.';
 COMMENT ON COLUMN steward.jobs.enabled IS 'False: paused by pause_job().';
 COMMENT ON COLUMN steward.jobs.priority IS 'Of jobs that are due, the highest runs first.';
@@ -157,7 +157,8 @@ LANGUAGE c VOLATILE CALLED ON NULL INPUT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_job_wrapper';
 COMMENT ON FUNCTION steward.alter_job IS
 'Changes a job; NULL leaves a thing unchanged.
- schedule, time_zone: none of a partition job, whose work says when it is due.
+ schedule: how often a set of integer keys, or by hash, is looked at, an interval from 1 second to 1 day (''10 seconds''); every minute to begin with. None of a set of time keys, whose work says when it is due.
+ time_zone: none, as long as no schedule is read in one.
  priority: 0 to 100; of jobs that are due, the highest runs first.
  max_runtime: how long a worker''s run may take, at most 24 days; then it is cancelled and logged as timed_out, and if it takes no notice of that, ended 10 s later. ''0'' means no limit. 1 day to begin with.
  enabled: as pause_job() and resume_job().

@@ -48,7 +48,7 @@ COMMENT ON COLUMN steward.range_policy.to_schema IS 'Where detached tables go; N
 COMMENT ON COLUMN steward.range_policy.archive_function IS 'Name and argument type of the function that has to say true before a table is dropped.';
 COMMENT ON COLUMN steward.range_policy.cold_after IS 'As given to set_tiering(); NULL: nothing is moved.';
 COMMENT ON COLUMN steward.range_policy.cold_tablespace IS 'Where older periods go.';
-COMMENT ON COLUMN steward.range_policy.seen_position IS 'Of integer keys: the last key of the highest partition that held a row, as of the last look; NULL before the first. What the views show.';
+COMMENT ON COLUMN steward.range_policy.seen_position IS 'Of integer keys: the last key of the highest partition that held a row, or the last value of a sequence that the key owns, as of the last look; NULL before the first. What the views show.';
 COMMENT ON COLUMN steward.range_policy.seen_horizon IS 'Of integer keys: where the last expired partition ended, as of the last look; NULL: none was.';
 SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
 

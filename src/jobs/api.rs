@@ -1,4 +1,4 @@
-//! The SQL face of jobs: `alter_job`, `pause_job`, `resume_job`.
+//! The SQL face of jobs: `pause_job`, `resume_job`, and what `alter_job` does.
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -9,7 +9,7 @@ use super::runs;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::settings::Pinned;
-use crate::pg::{extension, identity, signals, transaction, wakeup};
+use crate::pg::{Oid, extension, identity, signals, transaction, wakeup};
 use crate::settings;
 
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
@@ -74,16 +74,22 @@ fn resume_job(job_id: i64) -> std::result::Result<(), ErrorReport> {
     Ok(())
 }
 
-#[pg_extern(sql = false)]
-fn alter_job(
+/// What is to be changed of a job; None leaves a thing as it is.
+pub(crate) struct Changes<'a> {
+    pub(crate) schedule: Option<&'a str>,
+    pub(crate) time_zone: Option<&'a str>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) max_runtime: Option<Interval>,
+    pub(crate) enabled: Option<bool>,
+}
+
+/// `has_clock` says whether the work on a target has one; the kind of work knows.
+pub(crate) fn alter_job(
     job_id: Option<i64>,
-    schedule: Option<&str>,
-    time_zone: Option<&str>,
-    priority: Option<i32>,
-    max_runtime: Option<Interval>,
-    enabled: Option<bool>,
-) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
+    changes: Changes<'_>,
+    has_clock: impl FnOnce(Oid) -> Result<bool>,
+) -> Result<()> {
+    let Changes { schedule, time_zone, priority, max_runtime, enabled } = changes;
     let job_id = job_id.ok_or(Error::NullArgument { argument: "job_id" })?;
     let job = owned(job_id, "alter_job()")?;
     let invalid = |argument, problem: String, hint: &str| Error::InvalidArgument {
@@ -92,23 +98,38 @@ fn alter_job(
         problem,
         hint: hint.to_owned(),
     };
-    for (argument, given) in [("schedule", schedule), ("time_zone", time_zone)] {
+    let schedule = schedule.map(str::trim);
+    let own_clock = schedule.is_some() && has_clock(job.target)?;
+    for (argument, given) in
+        [("schedule", schedule.filter(|_| own_clock)), ("time_zone", time_zone)]
+    {
         if let Some(text) = given {
             return Err(invalid(
                 argument,
                 format!("'{text}': the work itself says when this job is due"),
                 "A partition set is looked at when its next period begins; see alter_range().",
-            )
-            .into());
+            ));
         }
     }
+    let schedule = match schedule {
+        Some(text) => Some((
+            text,
+            identity::as_steward(|| Ok(catalog::every(text)))?.ok_or_else(|| {
+                invalid(
+                    "schedule",
+                    format!("'{text}' is no interval from 1 second to 1 day"),
+                    "Say how often the set is looked at, for example '10 seconds'.",
+                )
+            })?,
+        )),
+        None => None,
+    };
     if let Some(priority) = priority.filter(|priority| !(0..=100).contains(priority)) {
         return Err(invalid(
             "priority",
             format!("{priority} is not between 0 and 100"),
             "Of jobs that are due the highest runs first; 5 is the usual one.",
-        )
-        .into());
+        ));
     }
     let microseconds = max_runtime.map(|time| {
         let days = i64::from(time.months()) * 30 + i64::from(time.days());
@@ -120,11 +141,10 @@ fn alter_job(
             "max_runtime",
             format!("it is not between 0 and {LONGEST_RUNTIME_DAYS} days"),
             "For example '2 hours'; '0' means no limit.",
-        )
-        .into());
+        ));
     }
     identity::as_steward(|| {
-        catalog::alter(job.job_id, priority, microseconds)?;
+        catalog::alter(job.job_id, schedule, priority, microseconds)?;
         match enabled {
             Some(enabled) => catalog::set_enabled(job.job_id, enabled),
             None => Ok(()),

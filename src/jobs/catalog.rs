@@ -7,7 +7,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use super::runs::start_run;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TargetLock};
-use crate::pg::{Oid, clock, query};
+use crate::pg::{Oid, clock, query, subtransaction};
 
 /// What a run needs to know of its job.
 #[derive(Clone, Debug)]
@@ -201,15 +201,51 @@ pub(super) fn set_enabled(job_id: i64, enabled: bool) -> Result<()> {
     .map(|_| ())
 }
 
-/// Changes what is given of a job. A run may take so many microseconds; 0: as long as it does.
-pub(super) fn alter(job_id: i64, priority: Option<i32>, max_runtime: Option<i64>) -> Result<()> {
+/// An interval from a second to a day in microseconds; None: it is none.
+pub(super) fn every(schedule: &str) -> Option<i64> {
+    let read = subtransaction::run(|| {
+        query::one(
+            "SELECT CASE WHEN i.i BETWEEN '1 second'::pg_catalog.interval AND '1 day'::pg_catalog.interval
+                         THEN (1000000 * extract(epoch FROM i.i))::pg_catalog.int8 END
+               FROM (SELECT $1::pg_catalog.interval) i (i)",
+            &[schedule.into()],
+            |row| row.optional(1),
+        )
+    });
+    read.ok().flatten()
+}
+
+/// How often a job looks at what has no clock, in microseconds; None: as usual.
+pub(crate) fn looks_every(target: Oid) -> Result<Option<i64>> {
+    let schedule = query::optional(
+        "SELECT j.schedule FROM steward.job j WHERE j.target = $1",
+        &[target.into()],
+        |row| row.optional::<String>(1),
+    )?;
+    Ok(schedule.flatten().and_then(|schedule| every(&schedule)))
+}
+
+/// Changes what is given of a job. A run may take so many microseconds; 0: as long as it does. With a
+/// schedule go its microseconds: it holds from now on, but makes none of its failures good.
+pub(super) fn alter(
+    job_id: i64,
+    schedule: Option<(&str, i64)>,
+    priority: Option<i32>,
+    max_runtime: Option<i64>,
+) -> Result<()> {
+    let (schedule, every) = schedule.unzip();
     query::change(
         "UPDATE steward.job
             SET priority = coalesce($2, priority),
                 max_runtime = CASE WHEN $3 IS NULL THEN max_runtime
-                                   WHEN $3 > 0 THEN $3 * '1 microsecond'::pg_catalog.interval END
+                                   WHEN $3 > 0 THEN $3 * '1 microsecond'::pg_catalog.interval END,
+                schedule = coalesce($4, schedule),
+                next_run_at = CASE WHEN consecutive_failures = 0
+                    THEN LEAST(next_run_at, pg_catalog.clock_timestamp()
+                                            + $5 * '1 microsecond'::pg_catalog.interval)
+                    ELSE next_run_at END
           WHERE job_id = $1",
-        &[job_id.into(), priority.into(), max_runtime.into()],
+        &[job_id.into(), priority.into(), max_runtime.into(), schedule.into(), every.into()],
     )
     .map(|_| ())
 }

@@ -5,10 +5,10 @@ mod catalog;
 mod plan;
 mod runs;
 
-pub(crate) use api::check_owner;
+pub(crate) use api::{Changes, alter_job, check_owner};
 pub(crate) use catalog::{
-    Job, call_back, claim, create, delete, due, find, find_by_target, keep_runs_away, make_due,
-    next_due_at, owned, registry, renew_lock, reschedule,
+    Job, call_back, claim, create, delete, due, find, find_by_target, keep_runs_away, looks_every,
+    make_due, next_due_at, owned, registry, renew_lock, reschedule,
 };
 pub(crate) use plan::{Ending, backoff, in_turn, next_run_at};
 pub(crate) use runs::{

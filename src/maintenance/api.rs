@@ -1,11 +1,12 @@
-//! The SQL face of maintenance: `plan`.
+//! The SQL face of maintenance: `plan`, and `alter_job`, for only the work itself knows whether it has a clock.
 
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::prepare;
-use crate::partition::{Table, check_owner, in_time, managed, needed, rows};
+use crate::jobs::{self, Changes};
+use crate::partition::{Table, check_owner, has_clock, in_time, managed, needed, rows};
 use crate::pg::settings::Pinned;
 use crate::pg::{Oid, identity, report};
 
@@ -51,4 +52,18 @@ fn plan(
         }
     }
     Ok(rows(planned))
+}
+
+#[pg_extern(sql = false)]
+fn alter_job(
+    job_id: Option<i64>,
+    schedule: Option<&str>,
+    time_zone: Option<&str>,
+    priority: Option<i32>,
+    max_runtime: Option<Interval>,
+    enabled: Option<bool>,
+) -> std::result::Result<(), ErrorReport> {
+    let _pinned = Pinned::begin();
+    let changes = Changes { schedule, time_zone, priority, max_runtime, enabled };
+    Ok(jobs::alter_job(job_id, changes, has_clock)?)
 }

@@ -38,6 +38,16 @@ pub(crate) fn prepare(parent: Oid, at: i64) -> Result<Work> {
     }
 }
 
+/// Whether a clock says when a managed set is due again; else it is looked at every so often.
+pub(crate) fn has_clock(parent: Oid) -> Result<bool> {
+    let table = Table::read(parent)?;
+    match table.strategy {
+        Strategy::Range => range::has_clock(table),
+        Strategy::Hash => Ok(false),
+        Strategy::List => Err(refusal(table)),
+    }
+}
+
 /// Why a table without a policy has none: it is of a kind that cannot have one, or nobody made one.
 fn refusal(table: Table) -> Error {
     let not_managed = table.not_managed();

@@ -7,8 +7,9 @@ use super::range::{Past, Seen};
 use super::table::{self, Table};
 use crate::calendar::Name;
 use crate::error::{Error, Result};
-use crate::pg::Oid;
+use crate::jobs;
 use crate::pg::ident::Qualified;
+use crate::pg::{Oid, identity};
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +149,14 @@ pub(crate) fn lowest(one: Option<i128>, other: Option<i128>) -> Option<i128> {
     one.into_iter().chain(other).min()
 }
 
-/// Integer keys and hashes know no clock: their sets are looked at this often.
-pub(super) const NO_CLOCK_MICROSECONDS: i64 = 60_000_000;
+/// Integer keys and hashes know no clock: their sets are looked at this often, unless their owner says how often.
+const NO_CLOCK_MICROSECONDS: i64 = 60_000_000;
+
+/// When a set without a clock is looked at again, after a look at that instant: as its job's schedule has it.
+pub(super) fn look_again_at(parent: Oid, at: i64) -> Result<i64> {
+    let every = identity::as_steward(|| jobs::looks_every(parent))?;
+    Ok(at.saturating_add(every.unwrap_or(NO_CLOCK_MICROSECONDS)))
+}
 
 /// Turns partitions that are wanted into steps.
 pub(super) struct Drafting<'a> {

@@ -7,7 +7,7 @@ use std::ffi::CString;
 
 use pgrx::pg_sys;
 
-use super::bounds::{RawKey, raw_key};
+use super::bounds::{self, RawKey, raw_key};
 use super::identity::AsOwner;
 use super::query;
 use crate::error::{Error, Result};
@@ -63,6 +63,38 @@ pub(crate) fn greatest(
             Ok(greatest.and_then(|value| decoded(key_type, value)))
         }
     }
+}
+
+/// What a sequence says of the values that it has given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastValue {
+    /// It has given out none, or is gone.
+    Never,
+    Was(i64),
+    /// Somebody has it locked for himself, who is not waited for.
+    Locked,
+}
+
+/// The last value that a sequence has given out. Takes ACCESS SHARE, kept until the transaction ends.
+///
+/// Not by `pg_sequence_last_value()`, which takes ROW EXCLUSIVE and so waits for whoever changes the sequence,
+/// and raises on 15 to 17 where a privilege is lacking. A sequence is a table of one frozen row that is changed
+/// in place (src/backend/commands/sequence.c): here are columns of FormData_pg_sequence_data.
+pub(crate) fn last_value(scope: &AsOwner, sequence: pg_sys::Oid) -> Result<LastValue> {
+    const LAST_VALUE: i16 = 1;
+    const IS_CALLED: i16 = 3;
+    scope.check()?;
+    if !bounds::can_open_now(sequence) {
+        return Ok(LastValue::Locked);
+    }
+    let Some(open) = Open::table(sequence) else { return Ok(LastValue::Never) };
+    let mut scan = Scan::of_heap(&open);
+    let Some(row) = scan.next(pg_sys::ScanDirection::ForwardScanDirection) else {
+        return Ok(LastValue::Never);
+    };
+    let is_called = open.value(row, IS_CALLED).is_some_and(|value| value.value() & 0xff != 0);
+    let last = open.value(row, LAST_VALUE).filter(|_| is_called);
+    Ok(last.map_or(LastValue::Never, |value| LastValue::Was(value.value() as i64)))
 }
 
 /// A range of keys by its bounds' texts, the lower one inclusive; None: it has no end there.

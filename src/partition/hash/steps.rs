@@ -5,7 +5,7 @@ use super::policy::{self, Set};
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameValue};
 use crate::error::{Error, Result};
-use crate::partition::steps::{Action, Drafting, NO_CLOCK_MICROSECONDS, Step, Work};
+use crate::partition::steps::{Action, Drafting, Step, Work, look_again_at};
 use crate::partition::table::{self, Strategy, Table};
 use crate::pg::bounds::{self, RawHash};
 use crate::pg::{Oid, heap, ident, identity, transaction};
@@ -28,7 +28,7 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
         check_modulus(&set.table, partitions)?;
         let missing = plan::missing(&classes, partitions);
         let model = existing.last().map(|last| last.oid);
-        Ok(work(set, at, create(set, model, Vec::new(), &missing)?))
+        work(set, at, create(set, model, Vec::new(), &missing)?)
     })
 }
 
@@ -56,7 +56,7 @@ pub(super) fn plan_anew(set: &Set, at: i64) -> Result<Work> {
     let wanted = plan::missing(&[], set.partitions);
     let names = steps.iter().map(|step| step.partition.name.clone()).collect();
     steps.extend(create(set, model, names, &wanted)?);
-    Ok(work(set, at, steps))
+    work(set, at, steps)
 }
 
 /// A set of more partitions than anybody can mean is not completed.
@@ -109,19 +109,19 @@ pub(super) fn make_sure_it_is_empty(table: &Table) -> Result<()> {
     if full { Err(holds_rows()) } else { Ok(()) }
 }
 
-fn work(set: &Set, at: i64, steps: Vec<Step>) -> Work {
-    Work {
+fn work(set: &Set, at: i64, steps: Vec<Step>) -> Result<Work> {
+    Ok(Work {
         parent: set.table.oid,
         owner: set.table.owner,
         steps,
         refused: None,
-        due_again_at: at.saturating_add(NO_CLOCK_MICROSECONDS),
+        due_again_at: look_again_at(set.table.oid, at)?,
         make_up_from: None,
         remembered: None,
         past: None,
         has_clock: false,
         seen: None,
-    }
+    })
 }
 
 fn create(

@@ -233,6 +233,24 @@ pub(super) fn hashable(parent: Oid, column: &str) -> Result<Option<bool>> {
     )
 }
 
+/// The sequences that a column owns, an identity's among them, as far as they can be read: on a standby an
+/// unlogged one has no rows.
+pub(super) fn sequences(parent: Oid, column: &str) -> Result<Vec<Oid>> {
+    query::rows(
+        "SELECT s.oid
+           FROM pg_catalog.pg_depend d
+           JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+           JOIN pg_catalog.pg_attribute a
+             ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attname = $2
+          WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            AND d.refobjid = $1 AND d.deptype IN ('a', 'i')
+            AND (s.relpersistence = 'p' OR NOT pg_catalog.pg_is_in_recovery())",
+        &[parent.into(), column.into()],
+        |row| row.required(1),
+    )
+}
+
 /// Partitions that are partitioned in turn, by a key with an expression in it.
 pub(super) fn divided_by_expression(parent: Oid) -> Result<Vec<Qualified>> {
     query::rows(

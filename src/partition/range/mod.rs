@@ -27,4 +27,5 @@ pub(crate) use drain::{Drained, drain};
 pub(crate) use key::RawKey;
 pub(crate) use owned::OwnedRange;
 pub(crate) use policy::{Seen, note_seen, remember_make_up};
+pub(super) use policy::has_clock;
 pub(super) use steps::prepare;

@@ -112,6 +112,31 @@ pub(crate) struct TooMany {
 /// Most partitions in one plan. Ten thousand ahead ([`Policy::premake`]) are allowed, and as many missed.
 pub(crate) const MOST_PLANNED: usize = 20_000;
 
+/// What is known of where a set of plain integers stands, on the key's axis.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// In, or above, the range with the highest key stored outside the default partition.
+    pub(crate) stored: Option<i128>,
+    /// The highest value that a sequence of the key's has given out.
+    pub(crate) given_out: Option<i128>,
+    /// Where the lowest partition begins.
+    pub(crate) begins: Option<i128>,
+}
+
+/// Where "now" is for plain integers: at the greater of what is stored and what was given out. Of an empty
+/// set not before it starts: where the policy says so; else at 0, or, if that lies below all that there is,
+/// where the lowest partition begins.
+#[must_use]
+pub(crate) fn standing(policy: &Policy, known: Standing) -> i128 {
+    let (first, last) = policy.key.limits();
+    let given_out = known.given_out.map(|at| at.clamp(first, last));
+    match known.stored.max(given_out) {
+        Some(at) if known.stored.is_some() => at,
+        Some(at) => policy.start.map_or(at, |start| at.max(start)),
+        None => policy.start.unwrap_or_else(|| known.begins.unwrap_or(0).max(0)),
+    }
+}
+
 /// The position from which [`plan`] has to know every range: the start of the current period, or of the one
 /// that holds `make_up_from` if that is earlier.
 #[must_use]
@@ -134,8 +159,7 @@ pub(crate) fn next_boundary(policy: &Policy, zone: &dyn Zone, position: i128) ->
 /// - `existing`: ranges of the set, in order and without overlap; not the default partition. At least every
 ///   range whose upper edge is at or after [`look_from`], and in any case the last one: an empty slice means an
 ///   empty set. Handing over all of them is right too.
-/// - `position`: now, on the key's axis. For plain integers the highest key stored outside the default
-///   partition; for an empty set of those that of `start_at`, else 0.
+/// - `position`: now, on the key's axis. For plain integers [`standing`].
 ///
 /// Takes time linear in what exists and what is planned.
 ///

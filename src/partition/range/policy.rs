@@ -13,6 +13,7 @@ use crate::calendar::{NameFormat, Period};
 use crate::error::{Error, Result};
 use crate::partition::blueprint::Subpartitions;
 use crate::partition::steps::Work;
+use crate::partition::table::Table;
 use crate::pg::time_zone::ServerZone;
 use crate::pg::{Oid, identity, query, subtransaction};
 
@@ -309,6 +310,15 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
             },
         )
     })
+}
+
+/// Whether a clock says when a managed set is due again.
+pub(in crate::partition) fn has_clock(table: Table) -> Result<bool> {
+    let parent = catalog::parent(table)?;
+    let (request, _) = stored(parent.table.oid)?.ok_or_else(|| parent.table.not_managed())?;
+    let encoding = catalog::encoding(request.key_encoding.as_deref(), &parent.display())?;
+    let key = parent.key_type.and_then(|key_type| Key::new(key_type, encoding).ok());
+    Ok(key.is_none_or(|key| key.axis() != Axis::Number))
 }
 
 /// The columns of [`stored`] from the twelfth on.

@@ -2,14 +2,14 @@
 
 use super::ageing;
 use super::catalog::{self, Set};
-use super::key::Axis;
-use super::plan::{self, Edge, Planned, Policy, Reason};
+use super::key::{Axis, FOREVER};
+use super::plan::{self, Edge, Planned, Policy, Reason, Standing};
 use super::policy::{self, Seen};
 use super::stored;
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameKind, NameValue};
 use crate::error::{Error, Result};
-use crate::partition::steps::{Drafting, NO_CLOCK_MICROSECONDS, Named, Step, Work};
+use crate::partition::steps::{Drafting, Named, Step, Work, look_again_at};
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident;
@@ -52,7 +52,7 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
     let missed = planned.iter().filter(|new| new.reason == Reason::Missed);
     let make_up_from = too_many_from.or(missed.map(|new| new.lower.position()).min());
     let due_again_at = match set.policy.key.axis() {
-        Axis::Number => at.saturating_add(NO_CLOCK_MICROSECONDS),
+        Axis::Number => look_again_at(set.parent.table.oid, at)?,
         Axis::Instant | Axis::Wall => {
             set.instant_of(plan::next_boundary(&set.policy, &set.zone, position))
         }
@@ -91,24 +91,36 @@ fn too_many(set: &Set, from: i128) -> Error {
     }
 }
 
-/// Where "now" is on the set's axis. For plain integers: inside the highest partition, the default
-/// one aside, that holds a row; of an empty set, where it starts.
+/// Where "now" is on the set's axis. For plain integers [`plan::standing`] says.
 pub(super) fn position(set: &Set, bounds: &RangeBounds, at: i64) -> Result<i128> {
     if set.policy.key.axis() != Axis::Number {
         return Ok(set.position_of(at));
     }
+    let begins = match (0..bounds.positions()).find_map(|place| bounds.at(place)) {
+        Some(raw) => match set.edge(&raw.lower)? {
+            Edge::At { at, .. } if at < FOREVER => Some(at),
+            _ => None,
+        },
+        None => None,
+    };
+    let (stored, given_out) = (last_occupied(set, bounds)?, stored::last_given_out(set)?);
+    Ok(plan::standing(&set.policy, Standing { stored, given_out, begins }))
+}
+
+/// The last key of the highest partition, the default one aside, that holds a row.
+fn last_occupied(set: &Set, bounds: &RangeBounds) -> Result<Option<i128>> {
     for place in (0..bounds.positions()).rev() {
         let Some(raw) = bounds.at(place) else { continue };
         if stored::holds_rows(set, raw.oid)? {
             let range = set.range(&raw)?;
-            return Ok(match (range.lower, range.upper) {
+            return Ok(Some(match (range.lower, range.upper) {
                 (_, Edge::At { at, .. }) => at - 1,
                 (Edge::At { at, .. }, _) => at,
                 _ => 0,
-            });
+            }));
         }
     }
-    Ok(set.policy.start.unwrap_or(0))
+    Ok(None)
 }
 
 /// Turns what is planned into steps.

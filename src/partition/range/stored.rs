@@ -1,11 +1,13 @@
 //! What is stored in a set's partitions, as far as it decides about DDL: whoever may see it, and
 //! whosever the partitions are.
 
-use super::catalog::Set;
+use super::catalog::{self, Set};
 use super::plan::{Edge, Planned};
+use super::policy;
 use crate::error::Result;
 use crate::partition::RawKey;
 use crate::partition::table::{self, Leaf};
+use crate::pg::heap::LastValue;
 use crate::pg::identity::AsOwner;
 use crate::pg::{Oid, heap, ident, identity};
 
@@ -38,6 +40,27 @@ pub(super) fn highest_key(set: &Set, partition: Oid) -> Result<Option<i128>> {
         };
         Ok(highest.max(found.and_then(|raw| set.policy.key.decode(&raw))))
     })
+}
+
+/// The highest value that a sequence has given out which the key column owns. What is stored can be gone
+/// again, as from an outbox, before anybody looks. While one is locked, at least where the last look has seen
+/// the set: it must not begin anew meanwhile.
+pub(super) fn last_given_out(set: &Set) -> Result<Option<i128>> {
+    let table = &set.parent.table;
+    let sequences = catalog::sequences(table.oid, &set.parent.column)?;
+    let values = identity::as_owner(table.owner, |scope| {
+        let read = |sequence: &Oid| heap::last_value(scope, *sequence);
+        sequences.iter().map(read).collect::<Result<Vec<_>>>()
+    })?;
+    let mut highest = None;
+    for value in values {
+        highest = highest.max(match value {
+            LastValue::Never => None,
+            LastValue::Was(value) => Some(value.into()),
+            LastValue::Locked => policy::seen(table.oid)?.position,
+        });
+    }
+    Ok(highest)
 }
 
 /// How many rows of the default partition belong into each range that is planned: ATTACH would fail on them.

@@ -214,6 +214,32 @@ fn numbers() {
 }
 
 #[test]
+fn where_numbers_stand() {
+    let numbers = policy(Width::Number(10), 1);
+    let started = Policy { start: Some(1_000), ..numbers.clone() };
+    let at = |policy: &Policy, stored, given_out, begins| {
+        standing(policy, Standing { stored, given_out, begins })
+    };
+    // The greater of the two.
+    assert_eq!(at(&numbers, Some(19), Some(5), Some(0)), 19);
+    assert_eq!(at(&numbers, Some(19), Some(20), Some(0)), 20);
+    assert_eq!(at(&numbers, None, Some(20), Some(0)), 20);
+    assert_eq!(at(&numbers, Some(-11), None, None), -11);
+    assert_eq!(at(&numbers, None, Some(-5), Some(1_000)), -5);
+    // With neither the first.
+    assert_eq!(at(&numbers, None, None, None), 0);
+    assert_eq!(at(&started, None, None, Some(0)), 1_000);
+    assert_eq!(at(&numbers, None, None, Some(5)), 5);
+    assert_eq!(at(&numbers, None, None, Some(-50)), 0);
+    // An empty set that starts later starts there.
+    assert_eq!(at(&started, None, Some(7), None), 1_000);
+    assert_eq!(at(&started, None, Some(1_007), None), 1_007);
+    assert_eq!(at(&started, Some(9), Some(7), None), 9);
+    let key = Key::new(KeyType::SmallInt, Encoding::Plain).unwrap();
+    assert_eq!(at(&Policy { key, ..numbers }, None, Some(100_000), None), 32_767);
+}
+
+#[test]
 fn the_end_and_the_beginning_of_the_type() {
     let key = Key::new(KeyType::SmallInt, Encoding::Plain).unwrap();
     let numbers = Policy { key, ..policy(Width::Number(10_000), 9) };
