@@ -80,7 +80,7 @@ COMMENT ON FUNCTION steward.manage_range IS
  template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).
  subpartition_by: a column; each new period is a table partitioned by its hash, complete before it is attached. Every unique key has to contain it.
  subpartitions: over how many, 1 to 1000; default 16.
- origin: a boundary to count periods from, where they do not lie on the calendar: a time (read in the set''s zone unless it says an offset), or a key. Weeks that begin on Wednesdays: any Wednesday.
+ origin: a boundary to count periods from, where they do not lie on the calendar: a time (read in the set''s zone unless it says an offset), or a key. Weeks that begin on Wednesdays: any Wednesday. Default: that of the partitions that exist, where they are all as wide as the interval (a NOTICE says so).
 Partitions that rows in the default partition block are left out with a WARNING, and listed with "blocked:" in their reason.
 Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, ACCESS EXCLUSIVE on its default partition, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.
 Errors: 42P01, 42809 not partitioned by range, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 multi-column key or standby, 55P03 lock not had.';
@@ -102,7 +102,7 @@ CREATE FUNCTION steward.alter_range(
 LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_range_wrapper';
 COMMENT ON FUNCTION steward.alter_range IS
-'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format, subpartition_by and origin, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists; a new interval forgets the origin, unless one is given along. Errors: 42704 not managed, and those of manage_range().';
+'Changes the policy of a managed range set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_range(); NULL leaves it unchanged, '''' clears start_at, key_encoding, name_format, subpartition_by and origin, ''-'' template. A new interval, zone or subpartition_by holds from the end of what exists; a new interval forgets the origin, unless one is given along, or the partitions that exist have that width. Errors: 42704 not managed, and those of manage_range().';
 
 CREATE PROCEDURE steward.drain_default(parent regclass)
 LANGUAGE c AS 'MODULE_PATHNAME', 'drain_default_wrapper';

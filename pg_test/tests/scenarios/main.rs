@@ -37,6 +37,7 @@ mod places_support;
 mod places_turns;
 mod preload;
 mod range_access;
+mod range_grid;
 mod range_integers;
 mod range_keys;
 mod range_like_parent;

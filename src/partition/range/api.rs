@@ -66,7 +66,7 @@ fn manage_range(
         tiering: None,
         origin: origin.map(str::to_owned),
     };
-    Ok(rows(adopt(parent, request, Start::Given)?))
+    Ok(rows(adopt(parent, request, Start::Given, Grid::of(origin, true))?))
 }
 
 #[pg_extern(sql = false)]
@@ -145,7 +145,7 @@ fn alter_range(
         Some(_) => Start::Given,
         None => Start::Kept { unfinished: unfinished.filter(|_| key_encoding.is_none()) },
     };
-    Ok(rows(adopt(parent, request, start)?))
+    Ok(rows(adopt(parent, request, start, Grid::of(origin, !same_interval))?))
 }
 
 /// What is stored as of now, when the set's lock was had.
@@ -166,6 +166,21 @@ enum Start {
     Kept { unfinished: Option<i128> },
 }
 
+/// On which grid an interval lies.
+#[derive(PartialEq)]
+enum Grid {
+    /// That of the partitions which are there, if they have one.
+    AsItLies,
+    /// That of the policy: the caller says so, or it has gone on so far.
+    AsAsked,
+}
+
+impl Grid {
+    fn of(origin: Option<&str>, is_new_interval: bool) -> Self {
+        if origin.is_none() && is_new_interval { Self::AsItLies } else { Self::AsAsked }
+    }
+}
+
 /// Says which periods are partitioned in turn by their owner's code, which nobody else's look calls.
 fn tell_expressions(parent: Oid) -> Result<()> {
     for period in catalog::divided_by_expression(parent)? {
@@ -176,13 +191,16 @@ fn tell_expressions(parent: Oid) -> Result<()> {
 }
 
 /// Puts a policy in force, in the caller's transaction.
-fn adopt(parent: Parent, mut request: Request, start: Start) -> Result<Vec<Step>> {
+fn adopt(parent: Parent, mut request: Request, start: Start, grid: Grid) -> Result<Vec<Step>> {
     let oid = parent.table.oid;
     tell_expressions(oid)?;
     if let Some(column) = &request.subpartition_by {
         policy::check_subpartition_by(&parent, request.template, column)?;
     }
     let mut set = policy::interpret(parent, &request)?;
+    if grid == Grid::AsItLies {
+        request.continue_grid(&mut set)?;
+    }
     request.settle_start(&set);
     request.settle_origin(&set)?;
     request.time_zone = set.zone.name();

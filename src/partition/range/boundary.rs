@@ -2,11 +2,14 @@
 
 use super::catalog::Set;
 use super::encoding::Encoding;
+use super::grid;
 use super::key::{Axis, Key, KeyType};
 use super::policy::{Invalid, Request, parsed};
 use super::width::Width;
 use crate::calendar::{Origin, Zone};
 use crate::error::{Error, Result};
+use crate::pg::bounds::{RawEdge, RawRange};
+use crate::pg::report;
 use crate::pg::time_zone::ServerZone;
 
 /// A width whose ranges are counted from an origin.
@@ -59,7 +62,61 @@ pub(super) fn position(
     Ok(if key.axis() == Axis::Wall { zone.wall(instant.into()) } else { instant.into() })
 }
 
+/// A boundary of periods as the wall clock shows it, in full.
+fn written(set: &Set, wall: i128) -> Option<String> {
+    Key::new(KeyType::Timestamp, Encoding::Plain).ok()?.encode(&set.zone, wall)
+}
+
+/// Whether a partition begins and ends at whole numbers, where the keys are some: tens from 5.5 lie on no
+/// grid of theirs.
+fn is_whole(set: &Set, raw: &RawRange) -> bool {
+    let key = &set.policy.key;
+    let whole = |edge: &RawEdge| match edge {
+        RawEdge::At { raw: Some(raw), .. } => key.decode(raw) == key.decode_end(raw),
+        _ => true,
+    };
+    key.axis() != Axis::Number || (whole(&raw.lower) && whole(&raw.upper))
+}
+
+/// Edges of what a set has; None: some cannot be read, or lie between two positions.
+fn edges(set: &Set) -> Result<Option<Vec<(i128, i128)>>> {
+    let Some(bounds) = set.bounds()? else { return Ok(None) };
+    let mut found = Vec::new();
+    for place in 0..bounds.positions() {
+        let Some(raw) = bounds.at(place) else { continue };
+        match set.range(&raw) {
+            Ok(range) if is_whole(set, &raw) => {
+                found.push((range.lower.position(), range.upper.position()));
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(found))
+}
+
 impl Request {
+    /// Goes on with the grid on which the set's partitions lie, where they are exactly as wide as the
+    /// interval, and says so. It becomes the origin: without it the next one would be a short one.
+    pub(super) fn continue_grid(&mut self, set: &mut Set) -> Result<()> {
+        let key = set.policy.key;
+        let Some(ranges) = edges(set)? else { return Ok(()) };
+        let found = grid::inferred(set.policy.width, key.calendar(&set.zone), &ranges);
+        let Some((width, boundary)) = found else { return Ok(()) };
+        let text = match key.axis() {
+            Axis::Number => Some(boundary.to_string()),
+            Axis::Instant | Axis::Wall => written(set, key.calendar(&set.zone).wall(boundary)),
+        };
+        let Some(text) = text else { return Ok(()) };
+        let relation = set.parent.display();
+        report::step(
+            true,
+            &format!("{relation} goes on as its partitions lie: origin => '{text}'"),
+        );
+        set.policy.width = width;
+        self.origin = Some(text);
+        Ok(())
+    }
+
     /// Writes `origin` out in full, as the wall clock shows it: in another zone it is that zone's wall
     /// clock that periods are counted on.
     pub(super) fn settle_origin(&mut self, set: &Set) -> Result<()> {
@@ -77,9 +134,7 @@ impl Request {
         };
         let boundary = position(key, &set.zone, "origin", text, &invalid)?;
         let wall = key.calendar(&set.zone).wall(boundary);
-        if let Ok(plain) = Key::new(KeyType::Timestamp, Encoding::Plain) {
-            self.origin = plain.encode(&set.zone, wall).or(self.origin.take());
-        }
+        self.origin = written(set, wall).or(self.origin.take());
         Ok(())
     }
 
