@@ -11,7 +11,6 @@ COMMENT ON COLUMN steward.hash_policy.parent IS 'The set.';
 COMMENT ON COLUMN steward.hash_policy.partitions IS 'How many partitions it was given; the modulus of those that it lacks.';
 COMMENT ON COLUMN steward.hash_policy.name_format IS 'How new partitions are named; NULL: the usual names.';
 COMMENT ON COLUMN steward.hash_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
-SELECT pg_catalog.pg_extension_config_dump('steward.hash_policy', '');
 
 CREATE FUNCTION steward.manage_hash(
     parent      regclass,

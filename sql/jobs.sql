@@ -61,10 +61,6 @@ COMMENT ON COLUMN steward.job_run.error_message IS 'The first error.';
 COMMENT ON COLUMN steward.job_run.detail IS 'Counts, partition names, single failures.';
 COMMENT ON COLUMN steward.job_run.pid IS 'The process that ran it.';
 
--- Policies and jobs are configuration and belong into a dump; history does not.
-SELECT pg_catalog.pg_extension_config_dump('steward.job', '');
-SELECT pg_catalog.pg_extension_config_dump('steward.job_job_id_seq', '');
-
 CREATE VIEW steward.job_runs WITH (security_barrier) AS
 SELECT r.run_id, r.job_id, r.kind, r.target, r.status, r.scheduled_at, r.started_at, r.finished_at,
        coalesce(r.finished_at, CASE WHEN r.status = 'running' THEN clock_timestamp() END)
@@ -178,17 +174,17 @@ COMMENT ON FUNCTION steward.wake_at_commit IS
 'When the current transaction commits, the background workers look at this database at once. For the extension''s own scripts and triggers.';
 SELECT steward.wake_at_commit();
 
--- Jobs that come with a restored dump are nobody's commit of a policy.
+-- Jobs that are inserted by hand are nobody's commit of a policy. What a dump brings: dump.sql.
 CREATE FUNCTION steward.jobs_arrived() RETURNS void
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'jobs_arrived_wrapper';
 REVOKE ALL ON FUNCTION steward.jobs_arrived() FROM PUBLIC;
 COMMENT ON FUNCTION steward.jobs_arrived IS
-'Tells the background workers of new jobs at commit. Of jobs that were not made by a call, but come with a dump, they begin when the session that restores it has ended: before that its sets are not complete.';
+'Tells the background workers of new jobs at commit. Of jobs that were not made by a call they begin when the session that inserts them has ended.';
 CREATE FUNCTION steward.job_inserted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$ BEGIN PERFORM steward.jobs_arrived(); RETURN NULL; END $$;
 REVOKE ALL ON FUNCTION steward.job_inserted() FROM PUBLIC;
-COMMENT ON FUNCTION steward.job_inserted IS 'Tells the background workers of new jobs, also of those that a restored dump brings.';
+COMMENT ON FUNCTION steward.job_inserted IS 'Tells the background workers of new jobs.';
 CREATE TRIGGER job_inserted AFTER INSERT ON steward.job
     FOR EACH STATEMENT EXECUTE FUNCTION steward.job_inserted();

@@ -69,10 +69,9 @@ SELECT p.parent, p.strategy,
                r.archive_function, r.cold_after, r.cold_tablespace, r.origin, s.problem
           FROM steward.range_policy r
           LEFT JOIN LATERAL steward.range_summary(r.parent, pg_catalog.now()) s ON true
-          -- The column by its name of today; after a dump and restore, by the one that was written down.
+          -- The column by its name of today.
           LEFT JOIN pg_catalog.pg_attribute a
             ON a.attrelid = r.parent AND a.attnum = r.subpartition_key AND NOT a.attisdropped
-           AND r.subpartition_of = r.parent::oid
         UNION ALL
         SELECT h.parent, 'hash', NULL, NULL, NULL,
                (SELECT count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = h.parent),

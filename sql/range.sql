@@ -12,7 +12,6 @@ CREATE TABLE steward.range_policy (
     template           regclass,
     subpartition_by    text,
     subpartition_key   smallint,
-    subpartition_of    oid,
     subpartitions      integer,
     make_up_from       numeric,
     keep               text,
@@ -37,7 +36,6 @@ COMMENT ON COLUMN steward.range_policy.default_partition IS 'Whether a default p
 COMMENT ON COLUMN steward.range_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
 COMMENT ON COLUMN steward.range_policy.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
 COMMENT ON COLUMN steward.range_policy.subpartition_key IS 'Its attnum, which outlives a new name.';
-COMMENT ON COLUMN steward.range_policy.subpartition_of IS 'The set''s OID when that was noted: after a dump and restore the name counts.';
 COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16.';
 COMMENT ON COLUMN steward.range_policy.origin IS 'A boundary that periods are counted from: a time of the wall clock, or a key; NULL: those of the calendar, or multiples.';
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
@@ -50,7 +48,6 @@ COMMENT ON COLUMN steward.range_policy.cold_after IS 'As given to set_tiering();
 COMMENT ON COLUMN steward.range_policy.cold_tablespace IS 'Where older periods go.';
 COMMENT ON COLUMN steward.range_policy.seen_position IS 'Of integer keys: the last key of the highest partition that held a row, or the last value of a sequence that the key owns, as of the last look; NULL before the first. What the views show.';
 COMMENT ON COLUMN steward.range_policy.seen_horizon IS 'Of integer keys: where the last expired partition ended, as of the last look; NULL: none was.';
-SELECT pg_catalog.pg_extension_config_dump('steward.range_policy', '');
 
 CREATE FUNCTION steward.manage_range(
     parent             regclass,

@@ -32,7 +32,6 @@ COMMENT ON COLUMN steward.retired_partition.asked_at IS 'When the archive functi
 COMMENT ON COLUMN steward.retired_partition.next_attempt_at IS 'When the workers call it again.';
 COMMENT ON COLUMN steward.retired_partition.sqlstate IS 'Of the last failure.';
 COMMENT ON COLUMN steward.retired_partition.error_message IS 'The last failure.';
-SELECT pg_catalog.pg_extension_config_dump('steward.retired_partition', '');
 
 -- A failing archive is an alert of its table: also of one that a dump brings, until it has succeeded, the table is
 -- gone, or nobody asks for it any more.

@@ -20,6 +20,7 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
             THEN 'nothing runs unattended here: the database is in pg_steward.excluded_databases'
             WHEN NOT s.launcher_running THEN 'the launcher is not running: see the server log'
             WHEN s.restoring THEN 'a dump is being restored: work starts when that session has ended'
+            WHEN s.restored THEN 'a dump has been restored: its policies are about to be taken over'
             WHEN s.failing_jobs > 0
             THEN format('%s of %s jobs failing: see steward.jobs and steward.job_runs', s.failing_jobs, s.jobs)
             WHEN s.failing_archives > 0
@@ -41,6 +42,7 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
                           AND l.mode = 'ShareLock' AND l.granted
                           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
                                              WHERE d.datname = pg_catalog.current_database())) AS restoring,
+               EXISTS (SELECT FROM steward.restored) AS restored,
                (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'pg_steward') AS extension_version,
                j.jobs, j.running_jobs, j.failing_jobs,
                (SELECT count(*) FROM steward.alert a WHERE a.state <> 'resolved') AS open_alerts,
@@ -70,5 +72,5 @@ GRANT SELECT ON steward.jobs, steward.job_runs, steward.alerts, steward.alert_hi
                 steward.node, steward.status TO PUBLIC;
 
 -- What pg_dump reads, for the database's owner: who could dump it before CREATE EXTENSION can do so after.
-GRANT SELECT ON steward.job, steward.job_job_id_seq, steward.range_policy, steward.hash_policy, steward.retired_partition
-   TO pg_database_owner;
+GRANT SELECT ON steward.restored, steward.job_job_id_seq TO pg_database_owner;
+GRANT EXECUTE ON FUNCTION steward.dumped() TO pg_database_owner, pg_read_all_data;

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 mod alerts;
 mod calendar;
+mod dump;
 mod error;
 mod jobs;
 mod maintenance;
@@ -35,11 +36,8 @@ extension_sql_file!("../sql/alerts.sql", name = "alerts", requires = ["schema"])
 extension_sql_file!("../sql/range.sql", name = "range", requires = ["jobs"]);
 extension_sql_file!("../sql/hash.sql", name = "hash", requires = ["jobs"]);
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["range", "alerts"]);
-extension_sql_file!(
-    "../sql/partition.sql",
-    name = "partition",
-    requires = ["range", "hash", "retention"]
-);
+extension_sql_file!("../sql/dump.sql", name = "dump", requires = ["hash", "retention"]);
+extension_sql_file!("../sql/partition.sql", name = "partition", requires = ["dump"]);
 extension_sql_file!("../sql/pg_partman.sql", name = "pg_partman", requires = ["partition"]);
 extension_sql_file!("../sql/import.sql", name = "import", requires = ["pg_partman"]);
 extension_sql_file!("../sql/replication.sql", name = "replication", requires = ["schema"]);

@@ -78,9 +78,8 @@ impl Drop for Creating {
     }
 }
 
-/// Jobs have been inserted. Those that no call has made come with a dump: what belongs to their sets,
-/// indexes for one, comes after them, so the workers keep out until the session that restores has
-/// ended. A partition that was made, or left, in between would make it fail.
+/// Jobs have been inserted. Those that no call has made, nor the taking over of a dump, are somebody's copy of a
+/// table: what belongs to their sets may come after them, so the workers keep out until that session has ended.
 pub(super) fn arrived() -> Result<()> {
     if !CREATING.get() {
         locks::keep_workers_out(registry()?);
@@ -88,15 +87,44 @@ pub(super) fn arrived() -> Result<()> {
     Ok(())
 }
 
-/// Makes the job of a policy, due at once.
-pub(crate) fn create(kind: &str, target: Oid) -> Result<i64> {
+/// Makes the job of a policy, due at once, where there is none. A number that is taken is passed over: a dump
+/// that is restored beside other sets sets the sequence back.
+pub(crate) fn create(kind: &str, target: Oid) -> Result<()> {
     let _creating = Creating::begin();
-    let ids = query::changed_rows(
-        "INSERT INTO steward.job (kind, target) VALUES ($1, $2) RETURNING job_id",
-        &[kind.into(), target.into()],
-        |row| row.required(1),
-    )?;
-    ids.first().copied().ok_or(Error::UnexpectedNull { column: 1 })
+    loop {
+        let made = query::change(
+            "INSERT INTO steward.job (kind, target) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            &[kind.into(), target.into()],
+        )?;
+        if made > 0 || find_by_target(target)?.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// Makes the job of a policy as it was dumped; where its number is taken, or stands in the history, with
+/// another.
+pub(crate) fn restore(target: Oid, dumped: &str) -> Result<()> {
+    let _creating = Creating::begin();
+    let mut with_its_number = true;
+    loop {
+        let made = query::change(
+            "INSERT INTO steward.job (job_id, kind, target, schedule, time_zone, priority, enabled,
+                                      next_run_at, consecutive_failures, max_runtime)
+             SELECT CASE WHEN $3 THEN d.job_id ELSE pg_catalog.nextval('steward.job_job_id_seq') END,
+                    d.kind, $1, d.schedule, d.time_zone, d.priority, d.enabled, d.next_run_at,
+                    d.consecutive_failures, d.max_runtime
+               FROM pg_catalog.jsonb_populate_record(NULL::steward.job,
+                                                     $2::pg_catalog.text::pg_catalog.jsonb) d
+              WHERE NOT ($3 AND EXISTS (SELECT FROM steward.job_run r WHERE r.job_id = d.job_id))
+                 ON CONFLICT DO NOTHING",
+            &[target.into(), dumped.into(), with_its_number.into()],
+        )?;
+        if made > 0 || find_by_target(target)?.is_some() {
+            return Ok(());
+        }
+        with_its_number = false;
+    }
 }
 
 /// Forgets the job of a policy; its history stays until it is trimmed.

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use super::steps::{Step, Work, lowest};
 use super::table::{self, Strategy, Table};
 use super::{apply, range, refusal};
+use crate::dump;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::{self, TableLock};
@@ -22,6 +23,7 @@ fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
     let _pinned = Pinned::begin();
     transaction::must_be_writable("unmanage()")?;
     extension::hold()?;
+    dump::take_over_for_caller()?;
     // Any relation that has a policy, also one that is no partitioned table any more.
     let name = table::name(relation)?
         .ok_or(Error::NoSuchRelation { oid: crate::pg::ident::oid_number(relation) })?;
@@ -56,7 +58,7 @@ pub(super) fn put_in_force(
         store()?;
         identity::as_steward(|| match jobs::find_by_target(table.oid)? {
             Some(_) => jobs::make_due(table.oid),
-            None => jobs::create("partition", table.oid).map(|_| ()),
+            None => jobs::create("partition", table.oid),
         })
     })?;
     let owner = identity::role_name(table.owner)?;
@@ -115,8 +117,11 @@ pub(crate) fn forget(parent: Oid) -> Result<bool> {
 pub(crate) fn forget_gone() -> Result<()> {
     let gone = identity::as_steward(|| {
         query::rows(
-            "SELECT j.target::pg_catalog.oid FROM steward.job j
-              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = j.target)",
+            "SELECT k.target::pg_catalog.oid
+               FROM (SELECT j.target FROM steward.job j
+                     UNION SELECT r.parent FROM steward.range_policy r
+                     UNION SELECT h.parent FROM steward.hash_policy h) AS k (target)
+              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.target)",
             &[],
             |row| row.required::<Oid>(1),
         )
@@ -124,11 +129,46 @@ pub(crate) fn forget_gone() -> Result<()> {
     gone.into_iter().try_for_each(|parent| forget(parent).map(|_| ()))
 }
 
+/// Gives policies without a job one, and removes jobs without a policy: our tables have been written by
+/// somebody else, a dump made before they were dumped together, or a superuser.
+pub(crate) fn pair_jobs() -> Result<()> {
+    identity::as_steward(|| {
+        let unmatched = query::rows(
+            "SELECT coalesce(p.parent, j.target)::pg_catalog.oid, p.parent IS NULL
+               FROM (SELECT r.parent FROM steward.range_policy r
+                     UNION ALL SELECT h.parent FROM steward.hash_policy h) p
+               FULL JOIN steward.job j ON j.target::pg_catalog.oid = p.parent::pg_catalog.oid
+              WHERE p.parent IS NULL OR j.target IS NULL",
+            &[],
+            |row| Ok((row.required::<Oid>(1)?, row.required::<bool>(2)?)),
+        )?;
+        for (target, is_job) in unmatched {
+            let name = table::name(target)?.map(|name| name.to_string()).unwrap_or_default();
+            match is_job {
+                true => jobs::delete(target)?,
+                false => jobs::create("partition", target)?,
+            }
+            report::log(&match is_job {
+                true => format!("a job of {name} without a policy is removed"),
+                false => format!("the policy of {name} had no job: it has one now"),
+            });
+        }
+        Ok(())
+    })
+}
+
 /// The job of a set that the caller owns.
 pub(crate) fn owned_job(parent: Oid) -> Result<Job> {
     let table = Table::read(parent)?;
     check_owner(&table.display(), table.owner)?;
-    identity::as_steward(|| jobs::find_by_target(table.oid))?.ok_or_else(|| refusal(table))
+    let find = || identity::as_steward(|| jobs::find_by_target(table.oid));
+    match find()? {
+        Some(job) => Ok(job),
+        None => {
+            pair_jobs()?;
+            find()?.ok_or_else(|| refusal(table))
+        }
+    }
 }
 
 /// The job of a range set that the caller owns and whose rows can be moved.
@@ -146,6 +186,7 @@ pub(crate) fn drainable(parent: Oid) -> Result<Job> {
 pub(super) fn owned_table(parent: Oid, action: &'static str) -> Result<Table> {
     transaction::must_be_writable(action)?;
     extension::hold()?;
+    dump::take_over_for_caller()?;
     let table = Table::read(parent)?;
     check_owner(&table.display(), table.owner)?;
     in_time(&table.display(), || hold_still(table.oid))?;

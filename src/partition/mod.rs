@@ -14,7 +14,8 @@ mod steps;
 mod table;
 
 pub(crate) use api::{
-    check_owner, drainable, forget, forget_gone, in_time, managed, needed, owned_job, rows,
+    check_owner, drainable, forget, forget_gone, in_time, managed, needed, owned_job, pair_jobs,
+    rows,
 };
 pub(crate) use apply::{Outcome, naming, naming_owner, retried, take};
 pub(crate) use range::{

@@ -2,6 +2,7 @@
 
 use pgrx::{PgLogLevel, ereport};
 
+use super::identity;
 use crate::error::Error;
 
 /// A thing was done. Attended: a NOTICE; else a LOG line.
@@ -32,6 +33,21 @@ pub(crate) fn failure(object: &str, error: &Error) {
         None => report,
     };
     report.report(PgLogLevel::WARNING);
+}
+
+/// What became of a dump: a WARNING, in the log of a worker or to who restores. To a caller it is a NOTICE, or
+/// a line in the log where it is not theirs to see.
+pub(crate) fn about_dump(attended: bool, message: &str) {
+    let level = match attended {
+        false => PgLogLevel::WARNING,
+        true if identity::caller_monitors() => PgLogLevel::NOTICE,
+        true => PgLogLevel::LOG,
+    };
+    ereport!(
+        level,
+        pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+        prefixed(level == PgLogLevel::NOTICE, message)
+    );
 }
 
 /// What must not be gone on with: ends this process.

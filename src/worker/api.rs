@@ -5,6 +5,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::{drain, errand, run};
+use crate::dump;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::TargetLock;
@@ -43,7 +44,9 @@ fn drain_default(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<
 
 fn enter(fcinfo: pgrx::pg_sys::FunctionCallInfo, name: &'static str) -> Result<Procedure> {
     transaction::must_be_writable(name)?;
-    Procedure::enter(fcinfo, name)
+    let procedure = Procedure::enter(fcinfo, name)?;
+    settings::pinned(dump::take_over_for_caller)?;
+    Ok(procedure)
 }
 
 /// The partition jobs of what the caller owns.

@@ -11,7 +11,7 @@ use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
 use crate::pg::workers::Worker;
 use crate::pg::{Oid, clock, places, query, report, signals, transaction, workers};
-use crate::{alerts, jobs, partition, retention, settings};
+use crate::{alerts, dump, jobs, partition, retention, settings};
 
 /// What the postmaster calls.
 pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
@@ -97,6 +97,8 @@ struct Scheduler {
 
 /// What one look at the jobs gave.
 struct Look {
+    /// What there is to say of sets that a dump has brought.
+    from_dump: Vec<String>,
     /// The jobs that are due and not being run.
     due: Vec<i64>,
     /// How many of them may begin now: of one owner there are only so many at work.
@@ -133,6 +135,7 @@ impl Scheduler {
                 }
                 outcome => outcome?,
             };
+            look.from_dump.iter().for_each(|message| report::about_dump(false, message));
             self.looked_at = Some(now);
             self.end(&look.overdue);
             let welcome = look.open && !settings::excluded_databases().contains(&self.name);
@@ -314,6 +317,7 @@ impl Scheduler {
         let trimmed = transaction::with_extension(|| {
             partition::forget_gone()?;
             retention::forget_gone()?;
+            partition::pair_jobs()?;
             Ok(jobs::trim_history(keep, most)?.max(alerts::trim(keep, most)?))
         });
         let more = match trimmed {
@@ -353,17 +357,20 @@ impl Scheduler {
 
 fn look(now: i64, call_back: bool) -> Result<Look> {
     jobs::close_abandoned_runs()?;
+    let being_restored = locks::workers_are_kept_out(jobs::registry()?);
+    let from_dump = if being_restored { Vec::new() } else { dump::take_over()? };
     if call_back {
         jobs::call_back(now)?;
     }
     let due = jobs::due(now)?;
     Ok(Look {
+        from_dump,
         may_begin: may_begin(&due),
         due: due.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
         overdue: jobs::overdue(DEAF_SECONDS)?,
         next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
-        open: !locks::workers_are_kept_out(jobs::registry()?)
+        open: !being_restored
             && query::one(
                 "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d
               WHERE d.datname = pg_catalog.current_database()",

@@ -12,6 +12,8 @@ mod detach_broken_off;
 mod drain_default;
 mod drain_default_locks;
 mod drain_default_rows;
+mod dumps;
+mod dumps_support;
 mod errors_arguments;
 mod errors_common;
 mod errors_privileges;

@@ -280,9 +280,9 @@ fn is_backtrace(text: &str) -> bool {
 #[test]
 fn the_owner_of_a_database_can_dump_it() {
     let mut db = Database::new();
-    let (owner, other) = (db.own("dumper"), db.own("reader"));
+    let (owner, reader) = (db.own("dumper"), db.own("reader"));
     db.client.run(&format!(
-        "CREATE ROLE {owner} LOGIN; CREATE ROLE {other} LOGIN; ALTER DATABASE {0} OWNER TO {owner};
+        "CREATE ROLE {owner} LOGIN; CREATE ROLE {reader} LOGIN; ALTER DATABASE {0} OWNER TO {owner};
          GRANT CREATE ON DATABASE {0} TO {owner}",
         db.name
     ));
@@ -309,15 +309,23 @@ fn the_owner_of_a_database_can_dump_it() {
             dump.find(&format!("COPY steward.{table} (")).unwrap_or_else(|| panic!("no {table}"));
         dump[start..].lines().skip(1).take_while(|line| *line != "\\.").collect()
     };
-    assert!(rows("range_policy").iter().any(|row| row.starts_with("mine.bets\t1 day\t")));
-    assert!(rows("range_policy").iter().any(|row| row.contains("1000 days")));
-    assert!(rows("hash_policy").iter().any(|row| row.starts_with("mine.spread\t2\t")));
-    assert_eq!(rows("job").len(), 2, "{dump}");
+    let sets = rows("restored");
+    assert_eq!(sets.len(), 2, "{sets:?}");
+    assert!(
+        sets.iter().any(|row| row.starts_with("range\tmine\tbets\t") && row.contains("1000 days"))
+    );
+    assert!(sets.iter().any(|row| row.starts_with("hash\tmine\tspread\t")));
+    assert!(sets.iter().all(|row| row.contains("\"job_id\": ")), "{sets:?}");
     assert!(dump.contains("steward.job_job_id_seq"), "the sequence is not in it");
     // It is the owner's to read, and nobody else's; and nobody's to write.
-    let mut other = db.connect_as(&other);
-    for table in ["job", "job_run", "range_policy", "hash_policy", "retired_partition"] {
+    let mut other = db.connect_as(&reader);
+    for table in ["job", "job_run", "range_policy", "hash_policy", "retired_partition", "restored"]
+    {
         other.refused("42501", &format!("TABLE steward.{table}"));
         client.refused("42501", &format!("DELETE FROM steward.{table}"));
     }
+    other.refused("42501", "SELECT FROM steward.dumped()");
+    other.refused("42501", "SELECT steward.dump_arrives()");
+    db.client.run(&format!("GRANT pg_read_all_data TO {reader}"));
+    assert_eq!(other.value::<i64>("SELECT count(*) FROM steward.dumped()"), 2);
 }

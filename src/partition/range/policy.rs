@@ -239,8 +239,8 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
             "INSERT INTO steward.range_policy AS p
                     (parent, partition_interval, premake, time_zone, start_at, key_encoding,
                      name_format, default_partition, template, subpartition_by, subpartitions,
-                     origin, subpartition_of, subpartition_key)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $1::pg_catalog.oid,
+                     origin, subpartition_key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
                      (SELECT a.attnum FROM pg_catalog.pg_attribute a
                        WHERE a.attrelid = $1 AND a.attname = $10 AND NOT a.attisdropped))
              ON CONFLICT (parent) DO UPDATE
@@ -250,7 +250,6 @@ pub(super) fn store(parent: Oid, request: &Request) -> Result<()> {
                     default_partition = excluded.default_partition, template = excluded.template,
                     subpartition_by = excluded.subpartition_by,
                     subpartitions = excluded.subpartitions, origin = excluded.origin,
-                    subpartition_of = excluded.subpartition_of,
                     subpartition_key = excluded.subpartition_key",
             &[
                 parent.into(),
@@ -284,7 +283,6 @@ pub(super) fn stored(parent: Oid) -> Result<Option<(Request, Option<i128>)>> {
                FROM steward.range_policy p
                LEFT JOIN pg_catalog.pg_attribute a
                  ON a.attrelid = p.parent AND a.attnum = p.subpartition_key AND NOT a.attisdropped
-                AND p.subpartition_of = p.parent::pg_catalog.oid
               WHERE p.parent = $1",
             &[parent.into()],
             |row| {
