@@ -127,6 +127,9 @@ fn jobs_that_a_restored_dump_brings_are_noticed() {
          SELECT steward.manage_range('wins', '1 month', premake => 7, time_zone => 'Asia/Kathmandu')",
     );
     wait_until(SOON, "its first run", || unattended_runs(&mut client, "succeeded") == 2);
+    for kind in ["pg_steward executor", "pg_steward scheduler"] {
+        wait_until(SOON, "the workers have left", || cluster.pids(kind).unwrap().is_empty());
+    }
     // Overdue in the dump, as after a week; nobody is told of it here.
     client.run("UPDATE steward.job SET next_run_at = '2025-01-01'");
     let policies = "SELECT string_agg(concat_ws(' ', parent, partition_interval, premake, time_zone, partitions, covered_until::timestamptz at time zone 'UTC'), ';' ORDER BY parent::text) FROM steward.partition_sets";
