@@ -307,9 +307,10 @@ fn both_at_work() -> (Cluster, Client) {
         )
     });
     superuser.run("UPDATE public.watching SET brake = false");
-    for pid in cluster.pids("pg_steward executor").unwrap() {
-        superuser.run(&format!("SELECT pg_cancel_backend({pid})"));
-    }
+    superuser.run(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+          WHERE backend_type = 'pg_steward executor' AND wait_event = 'PgSleep'",
+    );
     wait_until(SOON, "every set has had its turn", || {
         superuser.value(
             "SELECT bool_and(last_status = 'succeeded' OR target = 'mallory.raising'::regclass)
