@@ -154,6 +154,9 @@ fn what_a_function_raises_or_says_is_recorded_and_its_table_stays() {
         ("BEGIN RETURN false; END", "55000", "false"),
         ("BEGIN RETURN NULL; END", "55000", "NULL"),
         ("BEGIN EXECUTE format('TRUNCATE %s', gone); RETURN false; END", "55000", "false"),
+        // Nobody holds a lock of ours: it is the function that fails, not we that have to wait.
+        ("BEGIN RAISE EXCEPTION 'in use' USING ERRCODE = '55P03'; END", "55P03", "in use"),
+        ("BEGIN RAISE EXCEPTION 'knot' USING ERRCODE = '40P01'; END", "40P01", "knot"),
         // Of any length: what is written down of it is not.
         ("BEGIN RAISE EXCEPTION 'lost %', repeat('x', 1000000); END", "P0001", "lost x"),
     ] {
