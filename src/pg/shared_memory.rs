@@ -3,6 +3,7 @@
 //! Fixed in size, laid out once at server start. Without the preload there is none of it and every
 //! call here answers as if the slot were empty.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
@@ -10,7 +11,7 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 use super::clock;
 use super::places::{self, Place, Places};
 
-/// How many databases can be watched; 88 bytes each.
+/// How many databases can be watched; 80 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
 
 /// No due instant known: look at once.
@@ -34,8 +35,10 @@ pub(crate) struct Slot {
     pub(crate) scheduler_pid: i32,
     /// Executors that scheduler has running.
     pub(crate) executors: u32,
-    /// Since when it waits for one more than the server may run; 0 when it does not.
+    /// Since when it waits for one more; 0 when it does not.
     pub(crate) waiting_since: i64,
+    /// The owner who has all that one may have at work; 0 where it is the server that has.
+    waiting_for: u32,
     /// When it last asked for that one.
     asked_at: i64,
     /// The scheduler has ended as it should; false from its start until then.
@@ -181,6 +184,45 @@ impl Slot {
     fn waits(&self, now: i64) -> bool {
         self.waiting_since != 0 && clock::is_within(now, self.asked_at, STILL_WAITING_MICROSECONDS)
     }
+
+    /// Since when it waits for that; `now` when it does not.
+    fn waiting_for_since(&self, whose: u32, now: i64) -> i64 {
+        if self.waiting_since != 0 && self.waiting_for == whose { self.waiting_since } else { now }
+    }
+}
+
+impl Directory {
+    /// How many other databases have waited longer for the same.
+    fn ahead_of(&self, own: &Slot, whose: u32, now: i64) -> u32 {
+        let since = own.waiting_for_since(whose, now);
+        let before_us = |slot: &&Slot| {
+            slot.database != own.database
+                && slot.waits(now)
+                && slot.waiting_for == whose
+                && slot.waiting_since < since
+        };
+        u32::try_from(self.slots.iter().filter(before_us).count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a database's scheduler waits for where the server has room: the owner of jobs that are due, who has all
+/// that one may have at work. None: for nothing.
+pub(crate) fn wait_for_owner(database: pg_sys::Oid, owner: Option<pg_sys::Oid>, now: i64) {
+    update(database, |slot| {
+        slot.waiting_since = owner.map_or(0, |owner| slot.waiting_for_since(owner.to_u32(), now));
+        slot.waiting_for = owner.map_or(0, |owner| owner.to_u32());
+        slot.asked_at = now;
+    });
+}
+
+/// How many databases have waited longer than this one for an owner to have fewer at work.
+pub(crate) fn ahead_for_owner(database: pg_sys::Oid, owner: pg_sys::Oid, now: i64) -> u32 {
+    if !is_preloaded() {
+        return 0;
+    }
+    let directory = DIRECTORY.share();
+    let own = directory.slots.iter().find(|slot| slot.database == database.to_u32());
+    own.map_or(0, |own| directory.ahead_of(own, owner.to_u32(), now))
 }
 
 /// Counts one more executor of a database, unless the server would have more than `limit` of them, or
@@ -196,16 +238,12 @@ pub(crate) fn take_executor(database: pg_sys::Oid, limit: u32, now: i64) -> bool
     let Some(place) = directory.slots.iter().position(|slot| slot.database == mine) else {
         return false;
     };
-    let since = match directory.slots[place].waiting_since {
-        0 => now,
-        since => since,
-    };
-    let before_us =
-        |slot: &&Slot| slot.database != mine && slot.waits(now) && slot.waiting_since < since;
-    let ahead = directory.slots.iter().filter(before_us).count();
+    let own = directory.slots[place];
+    let ahead = directory.ahead_of(&own, 0, now);
     let slot = &mut directory.slots[place];
-    if running.saturating_add(u32::try_from(ahead).unwrap_or(u32::MAX)) >= limit {
-        slot.waiting_since = since;
+    if running.saturating_add(ahead) >= limit {
+        slot.waiting_since = own.waiting_for_since(0, now);
+        slot.waiting_for = 0;
         slot.asked_at = now;
         return false;
     }
@@ -215,7 +253,7 @@ pub(crate) fn take_executor(database: pg_sys::Oid, limit: u32, now: i64) -> bool
 }
 
 /// Counts so many executors of a database less. Gives the schedulers that may now start one, those
-/// first that have waited longest; the caller wakes them.
+/// first that have waited longest, for the server and for each owner; the caller wakes them.
 pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32, now: i64) -> Vec<i32> {
     if !is_preloaded() {
         return Vec::new();
@@ -224,6 +262,10 @@ pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32, now: i64) -
     let mine = directory.slots.iter_mut().find(|slot| slot.database == database.to_u32());
     if let Some(slot) = mine {
         slot.executors = slot.executors.saturating_sub(ended);
+        if slot.waiting_for != 0 {
+            // It has just had its turn with them: it waits anew.
+            slot.waiting_since = 0;
+        }
     }
     let mut waiting: Vec<&Slot> = directory
         .slots
@@ -231,10 +273,20 @@ pub(crate) fn give_back_executors(database: pg_sys::Oid, ended: u32, now: i64) -
         .filter(|slot| slot.database != database.to_u32() && slot.waits(now))
         .collect();
     waiting.sort_by_key(|slot| slot.waiting_since);
-    waiting.into_iter().take(ended as usize).map(|slot| slot.scheduler_pid).collect()
+    let mut woken: HashMap<u32, u32> = HashMap::new();
+    waiting.retain(|slot| {
+        let before = woken.entry(slot.waiting_for).or_default();
+        *before += 1;
+        *before <= ended
+    });
+    waiting.into_iter().map(|slot| slot.scheduler_pid).collect()
 }
 
-/// Whether another database's scheduler waits for a place.
-pub(crate) fn others_wait(database: pg_sys::Oid, now: i64) -> bool {
-    slots().iter().any(|slot| slot.database != database.to_u32() && slot.waits(now))
+/// Whether another database's scheduler waits for a place that a job of `owner` has.
+pub(crate) fn others_wait(database: pg_sys::Oid, owner: pg_sys::Oid, now: i64) -> bool {
+    slots().iter().any(|slot| {
+        slot.database != database.to_u32()
+            && slot.waits(now)
+            && [0, owner.to_u32()].contains(&slot.waiting_for)
+    })
 }

@@ -31,12 +31,10 @@ fn work(oid: Oid, database: &str) -> Result<()> {
     while settings::enabled() && !workers::in_recovery() {
         signals::check();
         let now = clock::now();
-        if !clock::is_within(now, started, TURN_MICROSECONDS)
-            && shared_memory::others_wait(oid, now)
-        {
+        let has_turn = clock::is_within(now, started, TURN_MICROSECONDS);
+        if !has_turn && owner.is_some_and(|owner| shared_memory::others_wait(oid, owner, now)) {
             return Ok(());
         }
-        let has_turn = clock::is_within(now, started, TURN_MICROSECONDS);
         let Some((job, run_id, lock)) = claim(owner, has_turn)? else { return Ok(()) };
         owner = Some(job.owner);
         workers::show_as(&format!("pg_steward executor: {database} job {}", job.job_id));

@@ -105,6 +105,8 @@ struct Look {
     may_begin: usize,
     /// Of how many owners those are.
     owners: usize,
+    /// Whose job is due first of those who have as many at work as one may have, or others wait for.
+    blocked: Option<Oid>,
     /// The processes of the runs in progress.
     running: Vec<i32>,
     /// Those that should have ended long ago.
@@ -128,7 +130,7 @@ impl Scheduler {
             self.clock_set_back |= self.looked_before(now);
             // A run that has just ended may have gone by a clock that we have never seen.
             let call_back = self.clock_set_back || self.executors.is_empty();
-            let look = match transaction::with_extension(|| look(now, call_back)) {
+            let look = match transaction::with_extension(|| look(self.oid, now, call_back)) {
                 // Somebody has the extension or our tables locked.
                 Err(error) if error.is_lock_trouble() => {
                     workers::report(None);
@@ -153,6 +155,10 @@ impl Scheduler {
             let mut has_room = self.start_executor(wanted, look.owners, now);
             while has_room && self.executors.len() < wanted.min(look.owners) {
                 has_room = self.start_executor(wanted, look.owners, now);
+            }
+            if has_room {
+                let blocked = if enabled && !held { look.blocked } else { None };
+                self.wait_for_owner(blocked, now);
             }
             let starved = !has_room || held;
             self.left_due.clone_from(&look.due);
@@ -258,9 +264,6 @@ impl Scheduler {
         let settling = self.executors.len() >= owners.max(1)
             && clock::is_within(now, self.started_at, REINFORCE_MICROSECONDS);
         if self.executors.len() >= wanted || settling {
-            if std::mem::take(&mut self.waiting) {
-                shared_memory::update(self.oid, |slot| slot.waiting_since = 0);
-            }
             return true;
         }
         self.waiting = !shared_memory::take_executor(self.oid, settings::limits().all(), now);
@@ -295,6 +298,14 @@ impl Scheduler {
                 false
             }
         }
+    }
+
+    /// Notes whose jobs wait here because that owner has as many at work as one may have.
+    fn wait_for_owner(&mut self, owner: Option<Oid>, now: i64) {
+        if self.waiting || owner.is_some() {
+            shared_memory::wait_for_owner(self.oid, owner, now);
+        }
+        self.waiting = owner.is_some();
     }
 
     /// How long to sleep: an executor's end and a changed policy set the latch.
@@ -363,7 +374,7 @@ impl Scheduler {
     }
 }
 
-fn look(now: i64, call_back: bool) -> Result<Look> {
+fn look(database: Oid, now: i64, call_back: bool) -> Result<Look> {
     jobs::close_abandoned_runs()?;
     let being_restored = locks::workers_are_kept_out(jobs::registry()?);
     let from_dump = if being_restored { Vec::new() } else { dump::take_over()? };
@@ -371,11 +382,13 @@ fn look(now: i64, call_back: bool) -> Result<Look> {
         jobs::call_back(now)?;
     }
     let due = jobs::due(now)?;
-    let may_begin = may_begin(&due);
+    let may_begin = may_begin(&due, database, now);
+    let is_blocked = |owner: &Oid| may_begin.get(owner) == Some(&0);
     Ok(Look {
         from_dump,
-        may_begin: may_begin.iter().sum(),
-        owners: may_begin.len(),
+        may_begin: may_begin.values().sum(),
+        owners: may_begin.values().filter(|jobs| **jobs > 0).count(),
+        blocked: due.iter().map(|job| job.owner).find(is_blocked),
         due: due.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
         overdue: jobs::overdue(DEAF_SECONDS)?,
@@ -390,13 +403,18 @@ fn look(now: i64, call_back: bool) -> Result<Look> {
     })
 }
 
-/// How many of these jobs each owner may have at work beside what they have, of those who may have any.
-fn may_begin(due: &[Job]) -> Vec<usize> {
+/// How many of these jobs each owner may have at work beside what they have, and what other databases have
+/// waited for longer.
+fn may_begin(due: &[Job], database: Oid, now: i64) -> HashMap<Oid, usize> {
+    let limits = settings::limits();
     let mut owners: HashMap<Oid, usize> = HashMap::new();
     for job in due {
         *owners.entry(job.owner).or_default() += 1;
     }
-    let limits = settings::limits();
-    let each = |(owner, due): (Oid, usize)| due.min(places::left(owner, limits) as usize);
-    owners.into_iter().map(each).filter(|jobs| *jobs > 0).collect()
+    for (owner, jobs) in &mut owners {
+        let ahead = shared_memory::ahead_for_owner(database, *owner, now);
+        let left = places::left(*owner, limits).saturating_sub(ahead);
+        *jobs = (*jobs).min(left as usize);
+    }
+    owners
 }

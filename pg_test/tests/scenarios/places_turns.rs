@@ -3,8 +3,8 @@
 
 use pg_test::cluster::{Ask, wait_until};
 
-use crate::places_support::{let_workers_in, world};
-use crate::unattended_support::{SOON, drop_newest};
+use crate::places_support::{database, let_workers_in, world};
+use crate::unattended_support::{SOON, drop_newest, exists};
 
 #[test]
 fn a_locked_set_is_let_alone_for_longer_each_time() {
@@ -87,4 +87,40 @@ fn priority_counts_among_ones_own_sets_only() {
     let hers: Vec<&String> = order.iter().filter(|name| name.starts_with("mallory")).collect();
     assert_eq!(hers.len(), 8, "{order:?}");
     assert!(hers[..4].iter().all(is_urgent) && !hers[4..].iter().any(is_urgent), "{order:?}");
+}
+
+#[test]
+fn databases_take_turns_at_the_places_of_an_owner() {
+    let (cluster, name, mut long) = world(
+        "pg_steward.enabled = off\npg_steward.max_concurrent_jobs = 1\npg_steward.lock_timeout = '500ms'",
+    );
+    let (_, mut short) = database(&cluster);
+    // Forty jobs that wait for a lock, three times each, and one that somebody waits for.
+    let sets: Vec<String> = (1..=40).map(|number| format!("mallory.s{number}")).collect();
+    for set in &sets {
+        long.run(&format!(
+            "SET ROLE mallory; CREATE TABLE {set} (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+             SELECT steward.manage_range('{set}', '1 day'); RESET ROLE"
+        ));
+        drop_newest(&mut long, set);
+    }
+    short.run(
+        "SET ROLE mallory;
+         CREATE TABLE mallory.short (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('mallory.short', '1 day'); RESET ROLE",
+    );
+    let lost = drop_newest(&mut short, "mallory.short");
+    let mut holder = cluster.session_as(&name, "mallory").unwrap();
+    holder.run(&format!("BEGIN; LOCK TABLE ONLY {} IN SHARE MODE", sets.join(", ONLY ")));
+    long.run("UPDATE steward.job SET next_run_at = now() - interval '1 minute'");
+    short.run("UPDATE steward.job SET next_run_at = now() + interval '1 hour'");
+    let_workers_in(&cluster);
+    let tried = "SELECT count(DISTINCT job_id) FROM steward.job_runs WHERE status = 'failed'";
+    wait_until(SOON, "the long work has begun", || long.value::<i64>(tried) > 0);
+    short.run(
+        "UPDATE steward.job SET next_run_at = now() - interval '1 second'; SELECT steward.wake_at_commit()",
+    );
+    wait_until(SOON, "its turn comes", || exists(&mut short, &lost));
+    let tried: i64 = long.value(tried);
+    assert!(tried < 40, "it came last");
 }
