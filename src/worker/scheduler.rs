@@ -157,7 +157,7 @@ impl Scheduler {
                 has_room = self.start_executor(wanted, look.owners, now);
             }
             if has_room {
-                let blocked = if enabled && !held { look.blocked } else { None };
+                let blocked = if enabled { look.blocked } else { None };
                 self.wait_for_owner(blocked, now);
             }
             let starved = !has_room || held;
