@@ -1,10 +1,10 @@
 -- Hash sets: every remainder has its partition.
 
 CREATE TABLE steward.hash_policy (
-    parent      regclass PRIMARY KEY,
+    parent      oid      PRIMARY KEY,
     partitions  integer  NOT NULL,
     name_format text,
-    template    regclass
+    template    oid
 );
 COMMENT ON TABLE steward.hash_policy IS 'One row a hash set. Read it through steward.partition_sets; change it with steward.alter_hash().';
 COMMENT ON COLUMN steward.hash_policy.parent IS 'The set.';
@@ -42,7 +42,7 @@ COMMENT ON FUNCTION steward.alter_hash IS
 CREATE FUNCTION steward.hash_partitions(
     parent regclass, OUT partition regclass, OUT modulus integer, OUT remainder integer
 ) RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT ROWS 16 SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE STRICT ROWS 4 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'hash_partitions_wrapper';
 COMMENT ON FUNCTION steward.hash_partitions IS
 'The partitions of a hash set from the server''s relation cache, by modulus and remainder. Takes ACCESS SHARE on the parent.';

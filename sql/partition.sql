@@ -36,10 +36,24 @@ LANGUAGE c STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'relation_bytes_wrapper';
 COMMENT ON FUNCTION steward.relation_bytes IS 'Size in bytes of a table, its indexes and its toast table, as of this moment, by its files: takes no lock. 0 for what is gone, or has no storage.';
 
+-- These two are functions of one value for the same reason.
+CREATE FUNCTION steward.tree_bytes(relation oid) RETURNS bigint
+LANGUAGE sql STABLE COST 10 SET search_path = pg_catalog, pg_temp
+AS $$ SELECT sum(steward.relation_bytes(t.oid))::bigint FROM steward.partition_tree($1) t $$;
+COMMENT ON FUNCTION steward.tree_bytes IS 'steward.relation_bytes() of a relation and what lies below it.';
+
+CREATE FUNCTION steward.tree_rows(relation oid) RETURNS bigint
+LANGUAGE sql STABLE COST 10 SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT least(coalesce(sum(greatest(c.reltuples, 0)), 0), 9e18)::bigint
+      FROM steward.partition_tree($1) t JOIN pg_catalog.pg_class c ON c.oid = t.oid WHERE c.relkind <> 'p'
+$$;
+COMMENT ON FUNCTION steward.tree_rows IS 'Rows of a relation and what lies below it, as of the last VACUUM or ANALYZE.';
+
 -- The union stands below the check of rights: at the top of the view it would be flattened, and other
 -- people's rows shown to a condition of the caller's (src/backend/optimizer/prep/prepjointree.c).
 CREATE VIEW steward.partition_sets WITH (security_barrier) AS
-SELECT p.parent, p.strategy,
+SELECT p.parent::regclass AS parent, p.strategy,
        -- pg_get_partkeydef() opens the table, and would wait for whoever has it locked.
        (SELECT format('%s (%s)', CASE k.partstrat WHEN 'r' THEN 'RANGE' ELSE 'HASH' END,
                       string_agg(coalesce(quote_ident(a.attname), '(expression)'), ', ' ORDER BY col.place))
@@ -51,12 +65,9 @@ SELECT p.parent, p.strategy,
        p.retention, p.retention_action,
        p.partitions, p.covered_from, p.covered_until,
        CASE WHEN p.default_partition IS NOT NULL THEN
-           (SELECT least(pg_catalog.sum(greatest(d.reltuples, 0)), 9e18)::bigint
-              FROM steward.partition_tree(p.default_partition) t
-              JOIN pg_catalog.pg_class d ON d.oid = t.oid
-             WHERE d.relkind <> 'p') END AS default_rows_estimate,
+           steward.tree_rows(p.default_partition) END AS default_rows_estimate,
        j.next_run_at AS next_maintenance_at, j.last_run_at, j.last_status, j.last_error, p.problem,
-       p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template,
+       p.holes, p.start_at, p.key_encoding, p.name_format, p.default_partition, p.template::regclass AS template,
        p.subpartition_by, p.subpartitions, p.to_schema, p.archive_function, p.cold_after,
        p.cold_tablespace, p.origin
   FROM (SELECT r.parent, 'range'::text AS strategy, r.partition_interval, r.premake, r.time_zone,
@@ -78,8 +89,8 @@ SELECT p.parent, p.strategy,
                NULL, NULL, x.holes, NULL, NULL, h.name_format,
                NULL, h.template, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                CASE WHEN x.holes IS NULL THEN
-                   CASE WHEN k.partexprs IS NULL THEN format('%s is locked by another session', h.parent)
-                        ELSE format('partition key of %s is an expression', h.parent) END END
+                   CASE WHEN k.partexprs IS NULL THEN format('%s is locked by another session', h.parent::regclass)
+                        ELSE format('partition key of %s is an expression', h.parent::regclass) END END
           FROM steward.hash_policy h
           LEFT JOIN pg_catalog.pg_partitioned_table k ON k.partrelid = h.parent
          CROSS JOIN LATERAL (SELECT steward.hash_holes(h.parent, h.partitions)) x (holes)) p
@@ -146,17 +157,14 @@ WITH period AS (
       FROM steward.retired_partition q
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = q.partition)
 )
-SELECT b.parent, b.partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
+SELECT b.parent::regclass AS parent, b.partition::regclass AS partition, b.level, b.strategy, b.lower_bound, b.upper_bound,
        b.modulus, b.remainder, b.is_default,
        CASE WHEN i.inhdetachpending THEN 'detaching' ELSE b.state END AS state,
        -- Most are tables, which need no walk.
        CASE WHEN r.relkind <> 'p' THEN steward.relation_bytes(b.partition)
-            ELSE (SELECT pg_catalog.sum(steward.relation_bytes(t.oid))::bigint
-                    FROM steward.partition_tree(b.partition) t) END AS total_bytes,
+            ELSE steward.tree_bytes(b.partition) END AS total_bytes,
        CASE WHEN r.relkind <> 'p' THEN least(greatest(r.reltuples, 0), 9e18)::bigint
-            ELSE (SELECT least(coalesce(pg_catalog.sum(greatest(l.reltuples, 0)), 0), 9e18)::bigint
-                    FROM steward.partition_tree(b.partition) t
-                    JOIN pg_catalog.pg_class l ON l.oid = t.oid WHERE l.relkind <> 'p') END AS estimated_rows,
+            ELSE steward.tree_rows(b.partition) END AS estimated_rows,
        coalesce(ts.spcname, d.spcname) AS tablespace,
        q.archived_at, q.attempts AS archive_failures, q.next_attempt_at AS next_archive_at,
        q.error_message AS last_error

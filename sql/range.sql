@@ -1,7 +1,7 @@
 -- Range sets: partitions kept ready ahead of time.
 
 CREATE TABLE steward.range_policy (
-    parent             regclass PRIMARY KEY,
+    parent             oid      PRIMARY KEY,
     partition_interval text     NOT NULL,
     premake            integer  NOT NULL,
     time_zone          text     NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE steward.range_policy (
     key_encoding       text,
     name_format        text,
     default_partition  boolean  NOT NULL,
-    template           regclass,
+    template           oid,
     subpartition_by    text,
     subpartition_key   smallint,
     subpartitions      integer,
@@ -112,7 +112,7 @@ CREATE FUNCTION steward.range_partitions(
     parent regclass, at timestamptz,
     OUT partition regclass, OUT lower_bound text, OUT upper_bound text, OUT is_default boolean, OUT state text
 ) RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT ROWS 100 SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE STRICT ROWS 20 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'range_partitions_wrapper';
 COMMENT ON FUNCTION steward.range_partitions IS
 'The partitions of a managed range set from the server''s relation cache, lowest first, the default one last. state: past, current, future, expired, default. Takes ACCESS SHARE on the parent.';

@@ -1,8 +1,8 @@
 -- What leaves a range set when it is old, and where older periods lie.
 
 CREATE TABLE steward.retired_partition (
-    partition       regclass PRIMARY KEY,
-    parent          regclass NOT NULL,
+    partition       oid      PRIMARY KEY,
+    parent          oid      NOT NULL,
     lower_bound     text     NOT NULL,
     upper_bound     text     NOT NULL,
     ends            numeric  NOT NULL,

@@ -10,6 +10,19 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::pg::subtransaction::SqlError;
 
+/// Why a period cannot leave that a foreign key points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhyReferenced {
+    /// Rows point into it.
+    RowsPoint,
+    /// To look would run code of whoever owns the referencing table.
+    OtherOwner,
+    /// The set refers to itself.
+    ByItself,
+    /// The key points to that partition alone.
+    ToItAlone,
+}
+
 /// What can go wrong, in users' terms. Names are already readable: `public.bets`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
@@ -107,7 +120,13 @@ pub(crate) enum Error {
     #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
     ReferencedBy { relation: String, referencing: String },
     #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
-    RetainedReferenced { relation: String, referencing: String },
+    RetainedReferenced { relation: String, referencing: String, why: WhyReferenced },
+    #[error(
+        "whether {} still refers to {} could not be seen within {milliseconds} ms",
+        quoted(referencing),
+        quoted(partition)
+    )]
+    SlowToSee { partition: String, referencing: String, milliseconds: i32 },
     #[error("{} was renamed, attached or dropped meanwhile", quoted(partition))]
     PartitionChanged { partition: String },
     #[error(
@@ -214,6 +233,7 @@ impl Error {
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
             Self::DrainedLeaves { .. } => Code::ERRCODE_WARNING,
             Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
+            Self::SlowToSee { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::ReferencedBy { .. } | Self::RetainedReferenced { .. } => {
                 Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST
             }

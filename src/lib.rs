@@ -25,6 +25,7 @@ extern "C-unwind" fn _PG_init() {
     settings::define();
     if pg::shared_memory::reserve() {
         worker::register();
+        pg::leaving::watch();
     }
 }
 
@@ -37,6 +38,7 @@ extension_sql_file!("../sql/range.sql", name = "range", requires = ["jobs"]);
 extension_sql_file!("../sql/hash.sql", name = "hash", requires = ["jobs"]);
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["range", "alerts"]);
 extension_sql_file!("../sql/dump.sql", name = "dump", requires = ["hash", "retention"]);
+extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["dump"]);
 extension_sql_file!("../sql/partition.sql", name = "partition", requires = ["dump"]);
 extension_sql_file!("../sql/pg_partman.sql", name = "pg_partman", requires = ["partition"]);
 extension_sql_file!("../sql/import.sql", name = "import", requires = ["pg_partman"]);

@@ -1,8 +1,8 @@
-//! What the views `steward.status` and `steward.node` cannot read with SQL alone.
+//! What the views `steward.status` and `steward.node`, and triggers, cannot read with SQL alone.
 
 use pgrx::prelude::*;
 
-use crate::pg::{shared_memory, signals, wakeup};
+use crate::pg::{shared_memory, signals, wakeup, workers};
 
 /// Whether this server loaded us at its start.
 #[pg_extern(sql = false)]
@@ -14,6 +14,12 @@ fn preloaded() -> bool {
 #[pg_extern(sql = false)]
 fn launcher_pid() -> Option<i32> {
     Some(shared_memory::launcher_pid()).filter(|pid| signals::is_alive(*pid))
+}
+
+/// Whether this process applies what a subscription brings.
+#[pg_extern(sql = false)]
+fn is_subscription() -> bool {
+    workers::applies_subscription()
 }
 
 /// Asks for a look at this database when the transaction commits.

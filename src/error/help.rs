@@ -1,6 +1,6 @@
 //! What helps, beside the message: facts, and the way out.
 
-use super::Error;
+use super::{Error, WhyReferenced};
 use crate::pg::ident;
 
 impl Error {
@@ -143,9 +143,22 @@ impl Error {
             Self::DrainedLeaves { .. } => {
                 Some("To keep it, call steward.clear_retention(), or set_retention() with more.".into())
             }
-            Self::RetainedReferenced { referencing, .. } => Some(format!(
-                "Rows that others may point to cannot leave: drop the foreign key of {referencing}, and let \
-                 its rows leave by a retention of its own first."
+            Self::RetainedReferenced { referencing, why, .. } => Some(match why {
+                WhyReferenced::RowsPoint => format!(
+                    "It leaves when no row of {referencing} points into it any more: let those leave first, by a \
+                     retention of their own, for example."
+                ),
+                WhyReferenced::OtherOwner => format!(
+                    "To look for rows that point into it would run code of another owner: give {referencing} and \
+                     its partitions to the owner of the set, or drop the foreign key."
+                ),
+                WhyReferenced::ByItself | WhyReferenced::ToItAlone => format!(
+                    "Rows that others may point to cannot leave: drop the foreign key of {referencing}."
+                ),
+            }),
+            Self::SlowToSee { referencing, .. } => Some(format!(
+                "Everybody would wait for as long: create an index on the referencing columns of {referencing}, \
+                 ANALYZE it, or raise pg_steward.lock_timeout."
             )),
             Self::KeysWithoutPeriod { .. } => Some(
                 "Give them a key that says when, such as a finite time, or leave them there."

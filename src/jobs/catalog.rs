@@ -7,6 +7,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use super::runs::start_run;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TargetLock};
+use crate::pg::touched::Touched;
 use crate::pg::{Oid, clock, query, subtransaction};
 
 /// What a run needs to know of its job.
@@ -212,6 +213,31 @@ pub(crate) fn make_due(target: Oid) -> Result<()> {
         &[target.into()],
     )
     .map(|_| ())
+}
+
+/// Makes the jobs of these tables due, and of those that they are partitions of: they have lost partitions.
+/// False: somebody holds one of them locked.
+pub(crate) fn make_due_at_once(touched: &Touched, now: i64) -> Result<bool> {
+    let tables: Vec<i64> = touched.tables().iter().map(|table| i64::from(*table)).collect();
+    query::changed_rows(
+        "WITH wanted AS MATERIALIZED (
+             SELECT j.job_id FROM steward.job j
+              WHERE j.next_run_at > $3
+                AND ($2 OR j.target::pg_catalog.oid IN (
+                     SELECT a.relid FROM pg_catalog.unnest($1) t (t),
+                            pg_catalog.pg_partition_ancestors(t.t::pg_catalog.oid) a))),
+         free AS MATERIALIZED (
+             SELECT j.job_id FROM steward.job j
+              WHERE j.job_id IN (SELECT w.job_id FROM wanted w)
+                FOR NO KEY UPDATE SKIP LOCKED),
+         made AS (
+             UPDATE steward.job j SET next_run_at = $3
+               FROM free f WHERE j.job_id = f.job_id RETURNING j.job_id)
+         SELECT (SELECT pg_catalog.count(*) FROM made) = (SELECT pg_catalog.count(*) FROM wanted)",
+        &[tables.into(), touched.all().into(), clock::timestamp(now)?.into()],
+        |row| row.required(1),
+    )
+    .map(|answers: Vec<bool>| answers == [true])
 }
 
 /// Switches a job on or off; switching on forgets past failures and makes it due.

@@ -8,7 +8,7 @@ mod runs;
 pub(crate) use api::{Changes, alter_job, check_owner};
 pub(crate) use catalog::{
     Job, call_back, claim, create, delete, due, find, find_by_target, keep_runs_away, looks_every,
-    make_due, next_due_at, owned, registry, renew_lock, reschedule, restore,
+    make_due, make_due_at_once, next_due_at, owned, registry, renew_lock, reschedule, restore,
 };
 pub(crate) use plan::{Ending, backoff, in_turn, next_run_at};
 pub(crate) use runs::{

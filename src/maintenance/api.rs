@@ -5,10 +5,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::prepare;
+use crate::error::Result;
 use crate::jobs::{self, Changes};
-use crate::partition::{Table, check_owner, has_clock, in_time, managed, needed, rows};
+use crate::partition::{
+    Action, Step, Table, check_owner, has_clock, in_time, managed, needed, rows,
+};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, identity, report};
+use crate::pg::{Oid, identity, query, report};
 
 #[pg_extern(sql = false)]
 fn plan(
@@ -51,7 +54,37 @@ fn plan(
             }
         }
     }
+    if read_only_by_default()? {
+        let leaves = |step: &&mut Step| step.action != Action::Create;
+        planned.iter_mut().filter(leaves).for_each(|step| {
+            step.reason.push_str(
+                "; deferred by the workers while default_transaction_read_only is on here",
+            );
+        });
+    }
     Ok(rows(planned))
+}
+
+/// Whether transactions of this database are to be read only unless they say otherwise, for whom nothing else is
+/// set: what the workers find.
+fn read_only_by_default() -> Result<bool> {
+    query::one(
+        "SELECT coalesce(
+             (SELECT pg_catalog.split_part(c.c, '=', 2)::pg_catalog.bool
+                FROM pg_catalog.pg_db_role_setting s
+                JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase,
+                     pg_catalog.unnest(s.setconfig) c (c)
+               WHERE d.datname = pg_catalog.current_database() AND s.setrole = 0
+                 AND c.c LIKE 'default_transaction_read_only=%'),
+             (SELECT g.reset_val::pg_catalog.bool FROM pg_catalog.pg_settings g
+               WHERE g.name = 'default_transaction_read_only'
+                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s,
+                                             pg_catalog.unnest(s.setconfig) c (c)
+                                  WHERE s.setrole <> 0 AND c.c LIKE 'default_transaction_read_only=%')),
+             false)",
+        &[],
+        |row| row.required(1),
+    )
 }
 
 #[pg_extern(sql = false)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::partition::{self, Action, Outcome, Step, Work, lowest};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, identity, places, report, workers};
+use crate::pg::{Oid, clock, places, report, workers};
 use crate::{retention, settings};
 
 /// After so long, and when new periods are due, a worker leaves what is old to the next run, which looks
@@ -230,12 +230,9 @@ fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<
         Some(subject) => retention::take(transactions, work, step, subject),
     })
     .map_err(|error| match &error {
-        Error::Sql(sql) if sql.lacks_privilege() => {
-            match transactions.step(|| identity::role_name(work.owner)) {
-                Ok(owner) => partition::naming_owner(error, &owner),
-                Err(_) => error,
-            }
-        }
+        Error::Sql(sql) if sql.lacks_privilege() || sql.misses_object() => transactions
+            .step(|| Ok(partition::explaining(error.clone(), work.owner)))
+            .unwrap_or(error),
         _ => error,
     })
 }

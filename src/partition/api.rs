@@ -61,7 +61,6 @@ pub(super) fn put_in_force(
             None => jobs::create("partition", table.oid),
         })
     })?;
-    let owner = identity::role_name(table.owner)?;
     let taken = in_time(&table.display(), || {
         let work = plan()?;
         range::note_seen(&work)?;
@@ -70,7 +69,7 @@ pub(super) fn put_in_force(
             None => take_all(&work),
         }
     })
-    .map_err(|error| apply::naming_owner(error, &owner))?;
+    .map_err(|error| apply::explaining(error, table.owner))?;
     wakeup::at_commit();
     Ok(taken)
 }

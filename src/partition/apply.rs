@@ -4,7 +4,7 @@ use super::steps::{Action, Step, Work};
 use super::table;
 use crate::error::{Error, Result};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, ident, identity, settings as pg_settings, signals};
+use crate::pg::{Oid, clock, ident, identity, query, settings as pg_settings, signals};
 use crate::settings;
 
 /// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
@@ -116,17 +116,41 @@ pub(crate) fn take(work: &Work, step: &Step) -> Result<()> {
     })
 }
 
-/// Says whose rights were lacking in a step, where the server's own error does not.
-pub(crate) fn naming_owner(error: Error, owner: &str) -> Error {
-    match error {
-        Error::Sql(mut sql) if sql.hint.is_none() && sql.lacks_privilege() => {
-            sql.hint = Some(format!(
-                "Steps run as the owner of the set: GRANT what was denied TO {}, for example CREATE on \
-                 the schema.",
-                ident::name(owner)
-            ));
-            Error::Sql(sql)
-        }
-        error => error,
+/// Says what may have gone wrong in a step of this owner's, where the server's own error does not. In a transaction.
+pub(crate) fn explaining(error: Error, owner: Oid) -> Error {
+    let Error::Sql(mut sql) = error else { return error };
+    if sql.hint.is_none() && sql.lacks_privilege() {
+        sql.hint = lacking(owner).ok();
+    } else if sql.hint.is_none() && sql.misses_object() {
+        sql.hint = Some(
+            "If a function of an event trigger or a CHECK misses it: they run under search_path = pg_catalog, \
+             pg_temp. Write names in full there, or add SET search_path to the function."
+                .into(),
+        );
     }
+    Error::Sql(sql)
+}
+
+/// Whose rights were lacking, and what may have taken them away.
+fn lacking(owner: Oid) -> Result<String> {
+    let mut hint = format!(
+        "Steps run as the owner of the set: GRANT what was denied TO {}, for example CREATE on the schema.",
+        ident::name(&identity::role_name(owner)?)
+    );
+    let triggers = query::rows(
+        "SELECT e.evtname::pg_catalog.text FROM pg_catalog.pg_event_trigger e
+          WHERE e.evtevent = 'ddl_command_end' AND e.evtenabled <> 'D'
+            AND (e.evttags IS NULL OR 'CREATE TABLE' = ANY (e.evttags)) ORDER BY 1",
+        &[],
+        |row| row.required::<String>(1),
+    )?;
+    if !triggers.is_empty() {
+        let names: Vec<String> = triggers.iter().map(|name| ident::name(name)).collect();
+        hint.push_str(&format!(
+            " Look at event trigger {}: one that gives new tables another owner takes them from the step that makes \
+             them.",
+            names.join(", ")
+        ));
+    }
+    Ok(hint)
 }

@@ -17,12 +17,12 @@ pub(crate) use api::{
     check_owner, drainable, forget, forget_gone, in_time, managed, needed, owned_job, pair_jobs,
     rows,
 };
-pub(crate) use apply::{Outcome, naming, naming_owner, retried, take};
+pub(crate) use apply::{Outcome, explaining, naming, retried, take};
 pub(crate) use range::{
     Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, note_seen,
     remember_make_up,
 };
-pub(crate) use steps::{Action, Step, Work, lowest};
+pub(crate) use steps::{Action, Reference, Step, Work, lowest};
 pub(crate) use table::{Table, default_partition, name, taken, tree};
 
 use crate::error::{Error, Result};

@@ -36,6 +36,18 @@ impl Action {
     }
 }
 
+/// A foreign key that points to a set.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    /// The referencing table.
+    pub(crate) table: Oid,
+    pub(crate) name: Qualified,
+    /// What inherits from it is not meant.
+    pub(crate) only: bool,
+    /// The key's columns there and in the set, and the operator that compares them.
+    pub(crate) columns: Vec<(String, String, Qualified)>,
+}
+
 /// One thing maintenance does; a row of `steward.step`.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
@@ -60,6 +72,8 @@ pub(crate) struct Step {
     pub(crate) alone: bool,
     /// It is about a period that has yet to leave the set.
     pub(crate) leaving: bool,
+    /// Foreign keys that point to the set, into which it looks before.
+    pub(crate) references: Vec<Reference>,
     /// How many bytes it copies, under ACCESS EXCLUSIVE on the partition.
     pub(crate) copies: Option<i64>,
     /// What runs before that in the same transaction, with the rights of others: whose, and what.
@@ -97,6 +111,7 @@ impl Step {
             subject: None,
             alone: false,
             leaving: false,
+            references: Vec::new(),
             copies: None,
             as_others: Vec::new(),
             then: String::new(),

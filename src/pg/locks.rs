@@ -51,6 +51,8 @@ pub(crate) enum TableLock {
     /// Keeps it as it is: who changes its owner, or drops it, waits.
     AccessShare,
     /// Keeps writers out.
+    Share,
+    /// Keeps writers out, and others who do.
     ShareRowExclusive,
     /// Keeps everybody out.
     AccessExclusive,
@@ -62,11 +64,18 @@ pub(crate) enum TableLock {
 pub(crate) fn hold_table(table: pg_sys::Oid, lock: TableLock) {
     let mode = match lock {
         TableLock::AccessShare => pg_sys::AccessShareLock,
+        TableLock::Share => pg_sys::ShareLock,
         TableLock::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
         TableLock::AccessExclusive => pg_sys::AccessExclusiveLock,
     };
     // SAFETY: locks an OID, whether or not it is a relation (still).
     unsafe { pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE) }
+}
+
+/// How long a process waits for a lock before it looks for a deadlock.
+pub(crate) fn deadlock_timeout_milliseconds() -> i32 {
+    // SAFETY: a setting of this process.
+    unsafe { pg_sys::DeadlockTimeout }
 }
 
 /// Does `work`, waiting for each lock at most so many milliseconds. The error says whose lock was not

@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub(crate) mod heap;
 pub(crate) mod ident;
 pub(crate) mod identity;
+pub(crate) mod leaving;
 pub(crate) mod locks;
 pub(crate) mod places;
 pub(crate) mod query;
@@ -23,6 +24,7 @@ pub(crate) mod subtransaction;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
 pub(crate) mod time_zone;
+pub(crate) mod touched;
 pub(crate) mod transaction;
 pub(crate) mod trigger;
 mod user_sql;

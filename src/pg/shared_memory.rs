@@ -10,8 +10,9 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 
 use super::clock;
 use super::places::{self, Place, Places};
+use super::touched::Touched;
 
-/// How many databases can be watched; 80 bytes each.
+/// How many databases can be watched; 120 bytes each.
 pub(crate) const MAX_DATABASES: usize = 4096;
 
 /// No due instant known: look at once.
@@ -31,6 +32,8 @@ pub(crate) struct Slot {
     /// Raised with every request to look again, so that a scheduler that was just leaving does not
     /// overwrite the request with what it had seen before.
     pub(crate) requests: u32,
+    /// Tables that have lost partitions since a scheduler last looked.
+    pub(crate) touched: Touched,
     /// The scheduler in this database; 0 when there is none.
     pub(crate) scheduler_pid: i32,
     /// Executors that scheduler has running.
@@ -147,6 +150,18 @@ pub(crate) fn update<T>(database: pg_sys::Oid, change: impl FnOnce(&mut Slot) ->
     Some(change(slot))
 }
 
+/// Changes a database's slot if it has one.
+pub(crate) fn update_known<T>(
+    database: pg_sys::Oid,
+    change: impl FnOnce(&mut Slot) -> T,
+) -> Option<T> {
+    if !is_preloaded() {
+        return None;
+    }
+    let mut directory = DIRECTORY.exclusive();
+    directory.slots.iter_mut().find(|slot| slot.database == database.to_u32()).map(change)
+}
+
 /// Frees the slots of databases that are gone.
 pub(crate) fn retain(mut keep: impl FnMut(u32) -> bool) {
     if !is_preloaded() {
@@ -181,6 +196,18 @@ pub(super) fn with_places<T>(work: impl FnOnce(&mut Places, u32) -> T) -> Option
 const STILL_WAITING_MICROSECONDS: i64 = 3_000_000;
 
 impl Slot {
+    /// Asks for a look now, and gives the process to wake for it.
+    pub(super) fn ask(&mut self) -> i32 {
+        self.next_due = LOOK_NOW;
+        self.requests = self.requests.wrapping_add(1);
+        self.scheduler_pid
+    }
+
+    /// Whether the extension is there, or nobody has looked yet.
+    pub(super) fn may_have_extension(&self) -> bool {
+        self.has_extension || self.next_due == LOOK_NOW
+    }
+
     fn waits(&self, now: i64) -> bool {
         self.waiting_since != 0 && clock::is_within(now, self.asked_at, STILL_WAITING_MICROSECONDS)
     }

@@ -32,6 +32,18 @@ impl SqlError {
     pub(crate) fn lacks_privilege(&self) -> bool {
         self.code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
     }
+
+    /// Whether it has not found what a name stands for.
+    pub(crate) fn misses_object(&self) -> bool {
+        use PgSqlErrorCode as Code;
+        matches!(
+            self.code,
+            Code::ERRCODE_UNDEFINED_TABLE
+                | Code::ERRCODE_UNDEFINED_FUNCTION
+                | Code::ERRCODE_UNDEFINED_OBJECT
+                | Code::ERRCODE_INVALID_SCHEMA_NAME
+        )
+    }
 }
 
 /// Runs `work` in a subtransaction: released when it returns Ok, rolled back when it returns Err or

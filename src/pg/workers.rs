@@ -191,3 +191,9 @@ pub(crate) fn in_recovery() -> bool {
     // SAFETY: reads shared state only.
     unsafe { pg_sys::RecoveryInProgress() }
 }
+
+/// Whether this process is the server's own that applies, or copies, for a subscription.
+pub(crate) fn applies_subscription() -> bool {
+    // SAFETY: reads what this process is.
+    unsafe { pg_sys::IsLogicalWorker() }
+}

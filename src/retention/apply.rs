@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::catalog::ArchiveFunction;
-use super::{catalog, steps};
+use super::{catalog, references, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::partition::{self, Action, Fate, Step, Work};
@@ -39,6 +39,10 @@ pub(crate) fn take(
         return Err(blocked.clone());
     }
     match step.action {
+        Action::Detach if !step.references.is_empty() => {
+            references::look(transactions, work, step)?;
+            references::in_time(step, || transactions.step(|| detach_at_once(work, step, subject)))
+        }
         Action::Detach if step.alone => detach(transactions, work, step, subject),
         Action::Detach => transactions.step(|| detach_at_once(work, step, subject)),
         Action::Archive => archive(transactions, work, step, subject),
@@ -95,10 +99,16 @@ fn durability(work: &Work) -> Commit {
 
 /// Both in one transaction.
 fn detach_at_once(work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    // All that the statement locks, the set first; only then what is ours.
+    // All that the statement locks, the set first, but for tables that point to it; only then what is ours.
     let default = partition::default_partition(work.parent)?;
     let tables: Vec<Oid> = [work.parent].into_iter().chain(default).chain([subject]).collect();
-    under_locks(&tables, TableLock::AccessExclusive, || {
+    let lock_timeout = match step.references.is_empty() {
+        true => settings::lock_timeout_milliseconds(),
+        false => references::patience(),
+    };
+    pg_settings::with_lock_timeout(lock_timeout, || {
+        references::lock(step);
+        tables.iter().for_each(|table| locks::hold_table(*table, TableLock::AccessExclusive));
         extension::hold_now()?;
         expect_name(step, subject)?;
         announce(work, subject)?;

@@ -240,16 +240,15 @@ pub(super) fn foreign_tables(oids: Vec<Oid>) -> Result<Vec<Oid>> {
     )
 }
 
-/// Tables whose foreign keys point to the set as a whole, or to one of these periods by itself: by
-/// what they point to.
-pub(super) fn referencing(parent: Oid, periods: Vec<Oid>) -> Result<HashMap<Oid, String>> {
+/// Tables whose foreign keys point to one of these periods by itself: by what they point to.
+pub(super) fn referencing(periods: Vec<Oid>) -> Result<HashMap<Oid, String>> {
     let found = query::rows(
         "SELECT k.confrelid, k.conrelid::pg_catalog.regclass::pg_catalog.text
            FROM pg_catalog.pg_constraint k
           WHERE k.contype = 'f'
-            AND (k.confrelid = $1 OR (k.confrelid = ANY ($2) AND k.conparentid = 0))
-          ORDER BY k.conparentid DESC, k.oid DESC",
-        &[parent.into(), periods.into()],
+            AND k.confrelid = ANY ($1) AND k.conparentid = 0
+          ORDER BY k.oid DESC",
+        &[periods.into()],
         |row| Ok((row.required(1)?, row.required(2)?)),
     )?;
     Ok(found.into_iter().collect())

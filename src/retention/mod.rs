@@ -7,6 +7,7 @@ mod api;
 mod apply;
 mod catalog;
 mod plan;
+mod references;
 mod relocation;
 mod steps;
 mod tiering;

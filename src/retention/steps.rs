@@ -5,9 +5,9 @@ use std::ffi::CStr;
 
 use super::catalog::{self, Leaving};
 use super::plan::{self, Case, Phase, Standing};
-use super::{relocation, tiering};
-use crate::error::{Error, Result};
-use crate::partition::{Action, Fate, Past, Period, Retention, Step, Work, name};
+use super::{references, relocation, tiering};
+use crate::error::{Error, Result, WhyReferenced};
+use crate::partition::{Action, Fate, Past, Period, Reference, Retention, Step, Work, name};
 use crate::pg::ident::{self, Qualified};
 use crate::pg::{Oid, identity, transaction};
 
@@ -59,6 +59,8 @@ struct Subject<'a> {
     /// Statements that bring it to where it is kept.
     relocation: relocation::Statements,
     foreign_table: bool,
+    /// What points to the set.
+    references: Vec<Reference>,
 }
 
 struct Drafting<'a> {
@@ -88,6 +90,7 @@ impl Drafting<'_> {
                 case,
                 relocation: relocation::Statements::default(),
                 foreign_table: foreign.contains(&each.oid),
+                references: Vec::new(),
             };
             if each.fate == Some(Fate::Detach) {
                 subject.relocation = relocation.of(each.oid, each.to_schema.as_deref())?;
@@ -117,7 +120,12 @@ impl Drafting<'_> {
         let Some(policy) = &self.past.retention else { return Ok(Vec::new()) };
         let oids: Vec<Oid> = expired.iter().map(|period| period.oid).collect();
         let foreign = catalog::foreign_tables(oids.clone())?;
-        let referencing = catalog::referencing(self.work.parent, oids.clone())?;
+        let alone = catalog::referencing(oids.clone())?;
+        let (references, kept) = match references::of(&self.set, self.work.parent, self.work.owner)?
+        {
+            Ok(references) => (references, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let others = match (policy.fate, &policy.to_schema) {
             (Fate::Detach, None) => HashMap::new(),
             (fate, _) => catalog::others(oids, self.work.owner, fate == Fate::Drop)?,
@@ -145,9 +153,9 @@ impl Drafting<'_> {
                 },
                 relocation,
                 foreign_table: foreign.contains(&period.oid),
+                references: references.clone(),
             };
-            let of_the_set = referencing.contains_key(&self.work.parent);
-            let blocked = self.referenced(&referencing, period).or_else(|| {
+            let blocked = kept.clone().or_else(|| alone_referenced(&alone, period)).or_else(|| {
                 others.get(&period.oid).map(|partition_owner| Error::PartitionOwner {
                     partition: period.name.to_string(),
                     partition_owner: partition_owner.clone(),
@@ -155,20 +163,13 @@ impl Drafting<'_> {
                 })
             });
             steps.extend(self.steps(&subject, blocked)?);
-            if of_the_set {
+            if kept.is_some() {
                 // They are all blocked, by the same: once is enough.
                 steps.truncate(1);
                 break;
             }
         }
         Ok(steps)
-    }
-
-    fn referenced(&self, referencing: &HashMap<Oid, String>, period: &Period) -> Option<Error> {
-        let set = referencing.get(&self.work.parent).map(|table| (self.set.to_string(), table));
-        let own = || referencing.get(&period.oid).map(|table| (period.name.to_string(), table));
-        let (relation, referencing) = set.or_else(own)?;
-        Some(Error::RetainedReferenced { relation, referencing: referencing.clone() })
     }
 
     fn steps(&self, subject: &Subject<'_>, blocked: Option<Error>) -> Result<Vec<Step>> {
@@ -193,7 +194,7 @@ impl Drafting<'_> {
 
     fn step(&self, subject: &Subject<'_>, phase: Phase) -> Result<Step> {
         let drafted = match phase {
-            Phase::Detach if self.past.has_default => self.detach_at_once(subject),
+            Phase::Detach if self.detaches_at_once(subject) => self.detach_at_once(subject),
             Phase::Detach => self.detach(subject),
             Phase::Finalize => self.finalize(subject),
             Phase::Archive => self.archive(subject),
@@ -206,7 +207,11 @@ impl Drafting<'_> {
             reason: drafted.reason,
             blocked: drafted.blocked,
             subject: Some(subject.oid),
-            alone: phase == Phase::Detach && !self.past.has_default,
+            alone: phase == Phase::Detach && !self.detaches_at_once(subject),
+            references: match phase {
+                Phase::Detach => subject.references.clone(),
+                _ => Vec::new(),
+            },
             leaving: subject.case.standing != Standing::Detached,
             as_others: match phase {
                 Phase::Relocate => subject.relocation.as_others.clone(),
@@ -251,18 +256,42 @@ impl Drafting<'_> {
     }
 
     /// Where there is a default partition the server refuses CONCURRENTLY (tablecmds.c,
-    /// ATExecDetachPartition).
+    /// ATExecDetachPartition). Where a foreign key points to the set nothing may be written between its look for rows
+    /// that do and the end.
+    fn detaches_at_once(&self, subject: &Subject<'_>) -> bool {
+        self.past.has_default || !subject.references.is_empty()
+    }
+
     fn detach_at_once(&self, subject: &Subject<'_>) -> Draft {
         Draft {
             action: Action::Detach,
             sql: format!("ALTER TABLE {} DETACH PARTITION {};", self.set, subject.name),
             lock: format!(
-                "ACCESS EXCLUSIVE on {}, on its default partition and on {}{}",
+                "ACCESS EXCLUSIVE on {}{} and on {}{}{}",
                 self.set,
+                if self.past.has_default { ", on its default partition" } else { "" },
                 subject.name,
-                self.also("SHARE ROW EXCLUSIVE")
+                self.also("SHARE ROW EXCLUSIVE"),
+                subject
+                    .references
+                    .iter()
+                    .map(|each| format!(", SHARE on {}", each.name))
+                    .collect::<String>()
             ),
-            reason: format!("{}; at once, for there is a default partition", self.too_old(subject)),
+            reason: match subject.references.as_slice() {
+                [] => {
+                    format!("{}; at once, for there is a default partition", self.too_old(subject))
+                }
+                references => {
+                    let names: Vec<String> =
+                        references.iter().map(|each| each.name.to_string()).collect();
+                    format!(
+                        "{}; if no row of {} points into it",
+                        self.too_old(subject),
+                        names.join(", ")
+                    )
+                }
+            },
             blocked: None,
         }
     }
@@ -356,6 +385,14 @@ fn relocate(subject: &Subject<'_>) -> Draft {
 
 /// The trigger that refuses what would be written into an archived table.
 pub(super) const SEAL: &CStr = c"pg_steward_archived";
+
+fn alone_referenced(referencing: &HashMap<Oid, String>, period: &Period) -> Option<Error> {
+    Some(Error::RetainedReferenced {
+        relation: period.name.to_string(),
+        referencing: referencing.get(&period.oid)?.clone(),
+        why: WhyReferenced::ToItAlone,
+    })
+}
 
 /// What makes it; `pg/trigger.rs` does both, by the table's OID.
 pub(super) fn sealing(table: &Qualified) -> String {

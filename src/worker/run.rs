@@ -14,7 +14,7 @@ use crate::partition::{self, Action, Outcome, Work};
 use crate::pg::deadline::Deadline;
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::transaction::Transactions;
-use crate::pg::{clock, identity, settings as pg_settings, subtransaction, wakeup};
+use crate::pg::{clock, identity, leaving, settings as pg_settings, subtransaction, wakeup};
 use crate::{retention, settings};
 
 /// How long a look waits for a lock on a user's table while it has ours, in milliseconds.
@@ -32,7 +32,10 @@ pub(super) fn run(
     started: Option<i64>,
     lock: &TargetLock,
 ) -> Result<()> {
-    let outcome = run_under(transactions, job, started, lock);
+    let outcome = {
+        let _ours = leaving::Ours::begin(job.target);
+        run_under(transactions, job, started, lock)
+    };
     // The next one may be another owner's.
     clock::reseed();
     outcome

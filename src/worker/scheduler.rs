@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::jobs::Job;
 use crate::pg::locks;
 use crate::pg::shared_memory::{self, NEVER, Slot};
+use crate::pg::touched::Touched;
 use crate::pg::workers::Worker;
 use crate::pg::{Oid, clock, places, query, report, signals, transaction, workers};
 use crate::{alerts, dump, jobs, partition, retention, settings};
@@ -107,6 +108,8 @@ struct Look {
     owners: usize,
     /// Whose job is due first of those who have as many at work as one may have, or others wait for.
     blocked: Option<Oid>,
+    /// Every table that has lost partitions: what others hold locked is tried again.
+    reached: bool,
     /// The processes of the runs in progress.
     running: Vec<i32>,
     /// Those that should have ended long ago.
@@ -130,15 +133,21 @@ impl Scheduler {
             self.clock_set_back |= self.looked_before(now);
             // A run that has just ended may have gone by a clock that we have never seen.
             let call_back = self.clock_set_back || self.executors.is_empty();
-            let look = match transaction::with_extension(|| look(self.oid, now, call_back)) {
-                // Somebody has the extension or our tables locked.
-                Err(error) if error.is_lock_trouble() => {
-                    workers::report(None);
-                    signals::sleep(RETRY);
-                    continue;
-                }
-                outcome => outcome?,
-            };
+            let touched = self.take_touched();
+            let look =
+                match transaction::with_extension(|| look(self.oid, now, call_back, &touched)) {
+                    // Somebody has the extension or our tables locked.
+                    Err(error) if error.is_lock_trouble() => {
+                        self.put_back(&touched);
+                        workers::report(None);
+                        signals::sleep(RETRY);
+                        continue;
+                    }
+                    outcome => outcome?,
+                };
+            if !look.reached {
+                self.put_back(&touched);
+            }
             look.from_dump.iter().for_each(|message| report::about_dump(false, message));
             self.looked_at = Some(now);
             self.end(&look.overdue);
@@ -238,6 +247,16 @@ impl Scheduler {
 
     fn requests(&self) -> u32 {
         shared_memory::slot(self.oid).map_or(0, |slot| slot.requests)
+    }
+
+    /// The tables that have lost partitions since the last look; one that fails puts them back.
+    fn take_touched(&self) -> Touched {
+        let touched = shared_memory::update(self.oid, |slot| std::mem::take(&mut slot.touched));
+        touched.unwrap_or_default()
+    }
+
+    fn put_back(&self, touched: &Touched) {
+        shared_memory::update(self.oid, |slot| slot.touched.add_all(touched));
     }
 
     /// Forgets executors that have ended, and lets others have their places. True: there were some.
@@ -374,13 +393,14 @@ impl Scheduler {
     }
 }
 
-fn look(database: Oid, now: i64, call_back: bool) -> Result<Look> {
+fn look(database: Oid, now: i64, call_back: bool, touched: &Touched) -> Result<Look> {
     jobs::close_abandoned_runs()?;
     let being_restored = locks::workers_are_kept_out(jobs::registry()?);
     let from_dump = if being_restored { Vec::new() } else { dump::take_over()? };
     if call_back {
         jobs::call_back(now)?;
     }
+    let reached = touched.is_empty() || jobs::make_due_at_once(touched, now)?;
     let due = jobs::due(now)?;
     let may_begin = may_begin(&due, database, now);
     let is_blocked = |owner: &Oid| may_begin.get(owner) == Some(&0);
@@ -392,7 +412,11 @@ fn look(database: Oid, now: i64, call_back: bool) -> Result<Look> {
         due: due.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
         overdue: jobs::overdue(DEAF_SECONDS)?,
-        next_due_at: jobs::next_due_at()?.unwrap_or(NEVER),
+        next_due_at: match reached {
+            true => jobs::next_due_at()?.unwrap_or(NEVER),
+            false => now.saturating_add(i64::try_from(RETRY.as_micros()).unwrap_or(NEVER)),
+        },
+        reached,
         open: !being_restored
             && query::one(
                 "SELECT d.datallowconn AND NOT d.datistemplate FROM pg_catalog.pg_database d

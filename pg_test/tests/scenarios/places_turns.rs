@@ -4,7 +4,7 @@
 use pg_test::cluster::{Ask, wait_until};
 
 use crate::places_support::{database, let_workers_in, world};
-use crate::unattended_support::{SOON, drop_newest, exists};
+use crate::unattended_support::{SOON, exists, lose_newest};
 
 #[test]
 fn a_locked_set_is_let_alone_for_longer_each_time() {
@@ -17,7 +17,7 @@ fn a_locked_set_is_let_alone_for_longer_each_time() {
              SELECT steward.manage_range('mallory.{set}', '1000', premake => 1); RESET ROLE"
         ));
         // So that there is something to be attached.
-        drop_newest(&mut client, &format!("mallory.{set}"));
+        lose_newest(&mut client, &format!("mallory.{set}"));
     }
     let mut holder = cluster.session_as(&name, "mallory").unwrap();
     // The one can be looked at, but nothing attached; the other cannot even be looked at.
@@ -102,14 +102,14 @@ fn databases_take_turns_at_the_places_of_an_owner() {
             "SET ROLE mallory; CREATE TABLE {set} (at timestamptz NOT NULL) PARTITION BY RANGE (at);
              SELECT steward.manage_range('{set}', '1 day'); RESET ROLE"
         ));
-        drop_newest(&mut long, set);
+        lose_newest(&mut long, set);
     }
     short.run(
         "SET ROLE mallory;
          CREATE TABLE mallory.short (at timestamptz NOT NULL) PARTITION BY RANGE (at);
          SELECT steward.manage_range('mallory.short', '1 day'); RESET ROLE",
     );
-    let lost = drop_newest(&mut short, "mallory.short");
+    let lost = lose_newest(&mut short, "mallory.short");
     let mut holder = cluster.session_as(&name, "mallory").unwrap();
     holder.run(&format!("BEGIN; LOCK TABLE ONLY {} IN SHARE MODE", sets.join(", ONLY ")));
     long.run("UPDATE steward.job SET next_run_at = now() - interval '1 minute'");

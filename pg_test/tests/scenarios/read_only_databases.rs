@@ -29,10 +29,15 @@ fn partitions_are_made_and_none_leaves() {
               WHERE status = 'deferred' AND error_message LIKE '%default_transaction_read_only%'",
         )
     });
+    let said =
+        "SELECT reason LIKE '%deferred by the workers while default_transaction_read_only is on%'
+                  FROM steward.plan('bets') WHERE action = 'detach'";
+    assert!(client.value::<bool>(said), "plan() does not say so");
     assert!(client.value::<bool>(
         "SELECT count(*) = 1 FROM pg_inherits WHERE inhrelid = 'bets_old'::regclass"
     ));
     client.run(&format!("ALTER DATABASE {name} RESET default_transaction_read_only"));
+    assert!(!client.value::<bool>(said), "plan() says so still");
     wait_until(SOON, "it leaves when the setting is off", || {
         make_due(&mut client);
         !exists(&mut client, "bets_old")

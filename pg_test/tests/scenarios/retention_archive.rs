@@ -7,7 +7,7 @@ use pg_test::fixtures;
 use postgres::Client;
 
 use crate::range_support::Database;
-use crate::unattended_support::{SOON, drop_newest, exists};
+use crate::unattended_support::{SOON, exists, lose_newest};
 
 /// A set `mine.bets` of an owner who cannot log in: four past days, two of them too old, and `calls`,
 /// where his function says what it has seen.
@@ -82,11 +82,7 @@ fn a_function_that_hangs_is_cut_off_at_max_runtime_and_holds_up_nobody_else() {
         )
     });
     // The other set is kept up meanwhile, and this one can be read and written.
-    let lost = drop_newest(&mut client, "wins");
-    client.run(
-        "UPDATE steward.job SET next_run_at = now() WHERE target = 'wins'::regclass;
-         SELECT steward.wake_at_commit()",
-    );
+    let lost = lose_newest(&mut client, "wins");
     wait_until(SOON, "the other set is kept up", || exists(&mut client, &lost));
     client.run("SET lock_timeout = '100ms'; INSERT INTO mine.bets VALUES (now())");
     wait_until(SOON, "the run is over", || {

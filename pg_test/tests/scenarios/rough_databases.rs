@@ -4,7 +4,7 @@ use pg_test::cluster::{Ask, Cluster, wait_until};
 use pg_test::fixtures;
 
 use crate::unattended_support::{
-    SOON, drop_newest, exists, make_due, settled_set, unattended_runs,
+    SOON, drop_newest, exists, make_due, make_due_in_silence, settled_set, unattended_runs,
 };
 
 /// Schedulers that were ever started in a database, by the postmaster's own log.
@@ -24,14 +24,13 @@ fn a_template_and_a_closed_database_are_left_alone_until_they_are_back() {
         ("IS_TEMPLATE true", "IS_TEMPLATE false", "copy_of_a_template"),
         ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true", "copy_of_a_closed_one"),
     ] {
-        wait_until(SOON, "no worker of ours is left", || {
-            admin.value("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'pg\\_steward %r' AND datname IS NOT NULL")
-        });
+        wait_until(SOON, "no worker of ours is left", || no_worker(&mut admin));
         let mut client = cluster.connect(&database).unwrap();
         let lost = drop_newest(&mut client, "bets");
+        wait_until(SOON, "what was told of that has been looked at", || no_worker(&mut admin));
         // Due, and nobody is told: the copy has it too, and when that is found, the list of
         // databases was read after the change.
-        client.run("UPDATE steward.job SET next_run_at = now()");
+        make_due_in_silence(&mut client);
         let runs = unattended_runs(&mut client, "succeeded");
         drop(client);
         admin.run(&format!("ALTER DATABASE {database} {away}"));
@@ -68,6 +67,10 @@ fn a_template_and_a_closed_database_are_left_alone_until_they_are_back() {
 }
 
 /// Copies a database, and waits until the copy's due work is done.
+fn no_worker(admin: &mut postgres::Client) -> bool {
+    admin.value("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'pg\\_steward %r' AND datname IS NOT NULL")
+}
+
 fn wait_for_copy(cluster: &Cluster, database: &str, copy: &str, lost: &str) {
     let sql = format!("CREATE DATABASE {copy} TEMPLATE {database}");
     cluster.connect("postgres").unwrap().run(&sql);

@@ -147,11 +147,7 @@ fn a_long_vacuum_like_lock_on_the_parent_fails_runs_but_keeps_no_writer_waiting(
 fn writers_queued_behind_an_executor_are_let_through_after_lock_timeout() {
     let cluster = fixtures::cluster().conf(LOCK_TIMEOUT).start().unwrap();
     let (database, mut client) = database(&cluster, true);
-    let lost: String = client.value(
-        "SELECT partition::text FROM steward.partitions
-          WHERE parent = 'bets'::regclass AND NOT is_default ORDER BY lower_bound DESC LIMIT 1",
-    );
-    client.run(&format!("DROP TABLE {lost}"));
+    let lost = drop_newest(&mut client, "bets");
     let mut holder = cluster.session(&database).unwrap();
     // ATTACH wants ACCESS EXCLUSIVE on the default partition, and a long SELECT is in its way.
     holder.run("BEGIN; SELECT count(*) FROM bets_default");

@@ -144,7 +144,7 @@ fn a_set_that_went_without_a_word_is_forgotten_long_before_its_next_run() {
     client.run(
         "CREATE TABLE old_wins (at timestamptz);
          INSERT INTO steward.retired_partition (partition, parent, lower_bound, upper_bound, ends, action)
-         VALUES ('old_wins', 'wins', '1900-01-01', '2000-01-01', 0, 'detach')",
+         VALUES ('old_wins'::regclass, 'wins'::regclass, '1900-01-01', '2000-01-01', 0, 'detach')",
     );
     // No event trigger fires.
     client.run("SET session_replication_role = replica; DROP TABLE bets, old_wins");
@@ -158,5 +158,8 @@ fn a_set_that_went_without_a_word_is_forgotten_long_before_its_next_run() {
         )
     });
     wait_until(SOON, "so is the table", || client.value::<i64>(kept) == 0);
-    assert_eq!(client.value::<String>("SELECT parent::text FROM steward.range_policy"), "wins");
+    assert_eq!(
+        client.value::<String>("SELECT parent::regclass::text FROM steward.range_policy"),
+        "wins"
+    );
 }

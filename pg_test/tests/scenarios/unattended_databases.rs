@@ -7,7 +7,7 @@ use pg_test::fixtures;
 use postgres::Client;
 
 use crate::unattended_support::{
-    SOON, drop_newest, exists, make_due, settled_set, unattended_runs,
+    SOON, drop_newest, exists, make_due, make_due_in_silence, settled_set, unattended_runs,
 };
 
 /// The contract's "within two seconds".
@@ -94,7 +94,7 @@ fn a_copy_of_a_database_that_has_the_extension_is_found() {
     let mut copied = cluster.connect("copied").unwrap();
     let lost = drop_newest(&mut copied, "bets");
     // Without wake_at_commit: nobody tells the launcher about a copy.
-    copied.run("UPDATE steward.job SET next_run_at = now()");
+    make_due_in_silence(&mut copied);
     wait_until(SOON, "the copy is worked on", || exists(&mut copied, &lost));
 }
 

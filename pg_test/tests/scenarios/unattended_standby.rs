@@ -6,8 +6,8 @@ use pg_test::cluster::{Ask, Cluster, StopMode, wait_until};
 use pg_test::fixtures;
 
 use crate::unattended_support::{
-    SOON, drop_newest, exists, release_brake, set_with_brake, settled_set, stuck_executor,
-    unattended_runs,
+    SOON, drop_newest, exists, make_due_in_silence, release_brake, set_with_brake, settled_set,
+    stuck_executor, unattended_runs,
 };
 
 /// The contract's "takes over within 5 seconds".
@@ -32,7 +32,7 @@ fn a_standby_shows_everything_changes_nothing_and_works_once_promoted() {
         primary.pids("pg_steward scheduler").unwrap().is_empty()
     });
     let lost = drop_newest(&mut client, "bets");
-    client.run("UPDATE steward.job SET next_run_at = now()");
+    make_due_in_silence(&mut client);
     primary.wait_for_replay(&standby).unwrap();
 
     let mut reader = standby.connect("postgres").unwrap();

@@ -24,20 +24,36 @@ pub(crate) fn unattended_runs(client: &mut Client, status: &str) -> i64 {
     ))
 }
 
-/// Drops the set's newest partition and gives its name: the next run makes it again.
+/// Drops the set's newest partition and gives its name: the next run makes it again. That comes with
+/// [`make_due`], for which the job is paused until then, or with a CALL.
 pub(crate) fn drop_newest(client: &mut Client, parent: &str) -> String {
+    client.run(&format!(
+        "UPDATE steward.job SET enabled = false, time_zone = 'drop_newest'
+          WHERE target = '{parent}'::regclass AND enabled"
+    ));
+    lose_newest(client, parent)
+}
+
+/// The same, and the job is not paused: the workers, where there are any, make it again at once.
+pub(crate) fn lose_newest(client: &mut Client, parent: &str) -> String {
     let newest: String = client.value(&format!(
         "SELECT partition::text FROM steward.partitions
-          WHERE parent = '{parent}'::regclass ORDER BY lower_bound DESC LIMIT 1"
+          WHERE parent = '{parent}'::regclass AND NOT is_default ORDER BY lower_bound DESC LIMIT 1"
     ));
     client.run(&format!("DROP TABLE {newest}"));
     newest
 }
 
-/// Makes every job due and tells the workers.
+/// Makes every job due, and tells nobody.
+pub(crate) fn make_due_in_silence(client: &mut Client) {
+    client.run("UPDATE steward.job SET enabled = true, time_zone = NULL, next_run_at = now()");
+}
+
+/// Makes every job due, but those that a test has paused, and tells the workers.
 pub(crate) fn make_due(client: &mut Client) {
     client.run(
-        "UPDATE steward.job SET next_run_at = now(), consecutive_failures = 0;
+        "UPDATE steward.job SET enabled = true, time_zone = NULL WHERE time_zone = 'drop_newest';
+         UPDATE steward.job SET next_run_at = now(), consecutive_failures = 0;
          SELECT steward.wake_at_commit()",
     );
 }
