@@ -1,9 +1,9 @@
 //! Text in the server's encoding, and in Rust's: the one place where it comes and goes.
 //!
 //! In a UTF8 database the two are the same, and ASCII is the same everywhere (src/include/mb/pg_wchar.h: no
-//! server encoding has an ASCII byte inside of a longer character). Elsewhere text is converted. A byte that
-//! is no character there, and in SQL_ASCII, where no byte says what it means, every byte beyond ASCII, is
-//! carried as a character that nobody uses, so that a name comes back to the server as it was.
+//! server encoding has an ASCII byte inside of a longer character). Elsewhere text is converted. In SQL_ASCII,
+//! where no byte beyond ASCII says what it means, it is taken for UTF-8 as far as it is. A byte that is no
+//! character is carried as one that nobody uses, so that a name comes back to the server as it was.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -133,7 +133,7 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
         return String::from_utf8_lossy(bytes).into_owned();
     }
     let Some(Conversions { encoding, to_utf8, .. }) = conversions() else {
-        return bytes.iter().copied().map(carry).collect();
+        return carrying(bytes);
     };
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -148,13 +148,27 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
     text
 }
 
+/// Text of no encoding: UTF-8 where it is that, else bytes.
+fn carrying(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        // A letter that looks like a byte that is carried would come back as that.
+        match chunk.valid().contains(|c| carried(c).is_some()) {
+            true => text.extend(chunk.valid().bytes().map(carry)),
+            false => text.push_str(chunk.valid()),
+        }
+        text.extend(chunk.invalid().iter().copied().map(carry));
+    }
+    text
+}
+
 /// The same of a C string.
 pub(crate) fn decode_name(text: &CStr) -> String {
     decode(text.to_bytes())
 }
 
-/// Text for the server. What its encoding has no character for is a question mark: what we say of our own
-/// is ASCII, and all else has come from there.
+/// Text for the server. What its encoding has no character for is a question mark: but our own words are
+/// ASCII, and all else has come from there.
 pub(crate) fn encode(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() || is_utf8() {
         return Cow::Borrowed(text.as_bytes());
@@ -164,14 +178,12 @@ pub(crate) fn encode(text: &str) -> Cow<'_, [u8]> {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let end = rest.find(|c| carried(c).is_some()).unwrap_or(rest.len());
+        let plain = &rest.as_bytes()[..end];
         let (converted, taken) = match conversions {
             Some(Conversions { encoding, from_utf8, .. }) if end > 0 => {
-                convert(from_utf8, UTF8, encoding, &rest.as_bytes()[..end])
+                convert(from_utf8, UTF8, encoding, plain)
             }
-            _ => {
-                let ascii = rest.bytes().take_while(u8::is_ascii).count();
-                (rest.as_bytes()[..ascii].to_vec(), ascii)
-            }
+            _ => (plain.to_vec(), end),
         };
         bytes.extend_from_slice(&converted);
         if taken == 0 {

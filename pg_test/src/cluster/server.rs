@@ -13,6 +13,7 @@ use super::builder::Builder;
 use super::client::Ask;
 use super::wait::try_wait_for;
 use super::warden::Warden;
+use crate::fixtures::ENCODING_VARIABLE;
 use crate::setup::Installation;
 use crate::setup::privilege::as_server_account;
 
@@ -223,7 +224,10 @@ impl Cluster {
     /// Not at the very end of a day, or month, or year, but in the next: of two questions about what is
     /// due, a test that was begun then would ask one before midnight and one after.
     pub fn create_database(&self) -> Result<String> {
-        self.create_database_as("")
+        match std::env::var(ENCODING_VARIABLE) {
+            Ok(encoding) => self.create_database_encoded(&encoding),
+            Err(_) => self.create_database_as(""),
+        }
     }
 
     /// The same in an encoding by name, sorted by bytes.

@@ -20,7 +20,7 @@ pub(crate) const UTF8: Encoding = Encoding { name: "UTF8", word: "größe表", l
 pub(crate) const LATIN1: Encoding = Encoding { name: "LATIN1", word: "größe", letter: ("ö", 1) };
 pub(crate) const EUC_JP: Encoding = Encoding { name: "EUC_JP", word: "表名", letter: ("表", 2) };
 pub(crate) const SQL_ASCII: Encoding =
-    Encoding { name: "SQL_ASCII", word: "größe表", letter: ("x", 1) };
+    Encoding { name: "SQL_ASCII", word: "größe表", letter: ("ö", 2) };
 
 /// A cluster where nothing runs unattended; one of its own, for its roles have names that nobody reads in
 /// another encoding.
