@@ -1,10 +1,10 @@
 -- What pg_partman, versions 4 and 5, says of its sets, in our words: what import_pg_partman() is made of.
 
-CREATE FUNCTION steward.pg_partman_rows(relation regclass) RETURNS SETOF jsonb
+CREATE FUNCTION steward.pg_partman_rows(relation regclass) RETURNS SETOF text
 LANGUAGE c VOLATILE STRICT ROWS 100 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pg_partman_rows_wrapper';
 COMMENT ON FUNCTION steward.pg_partman_rows IS
-'The rows of a table of extension pg_partman, read with the rights of the table''s owner, for a caller who may read it. Errors: 42P01 no such table of that extension, 42501 no right to read it.';
+'The rows of a table of extension pg_partman as JSON, read with the rights of the table''s owner, for a caller who may read it. Errors: 42P01 no such table of that extension, 42501 no right to read it.';
 
 CREATE FUNCTION steward.pg_partman_has_rows(parent regclass) RETURNS boolean
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
@@ -42,8 +42,8 @@ BEGIN
     -- pg_partman resolves its names so, too: unquoted, and split at the first dot.
     RETURN QUERY
         SELECT t.oid::pg_catalog.regclass, p.line || pg_catalog.jsonb_build_object('sub', s.line), config_table
-          FROM steward.pg_partman_rows(config_table::pg_catalog.regclass) p (line)
-          LEFT JOIN steward.pg_partman_rows(sub_config::pg_catalog.regclass) s (line)
+          FROM (SELECT r::pg_catalog.jsonb FROM steward.pg_partman_rows(config_table::pg_catalog.regclass) r) p (line)
+          LEFT JOIN (SELECT r::pg_catalog.jsonb FROM steward.pg_partman_rows(sub_config::pg_catalog.regclass) r) s (line)
             ON s.line ->> 'sub_parent' = p.line ->> 'parent_table'
           LEFT JOIN (pg_catalog.pg_class t
                      JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace)
@@ -260,7 +260,7 @@ BEGIN
             pg_catalog.format('time_encoder = %s: its bounds are not those of UUIDv7', config ->> 'time_encoder')
         WHEN key_type IN ('text', 'character varying') THEN
             pg_catalog.format('time_encoder = %s: of encodings in text pg_steward knows ULIDs only; '
-                              'if that is what they are, call manage_range(…, key_encoding => ''ulid'')',
+                              'if that is what they are, call manage_range(..., key_encoding => ''ulid'')',
                               config ->> 'time_encoder')
     END;
 END

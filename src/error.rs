@@ -263,7 +263,7 @@ impl Error {
         let mut message = self.to_string();
         if let Some((end, _)) = message.char_indices().nth(LONGEST) {
             message.truncate(end);
-            message.push('…');
+            message.push_str("...");
         }
         message
     }

@@ -3,6 +3,7 @@
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CString;
 
+use crate::pg::encoding;
 use crate::pg::places::Limits;
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -125,6 +126,6 @@ pub(crate) fn history_retention_minutes() -> i32 {
 /// Names of databases that workers stay out of.
 pub(crate) fn excluded_databases() -> Vec<String> {
     let list = EXCLUDED_DATABASES.get().unwrap_or_default();
-    let text = list.to_string_lossy();
+    let text = encoding::decode_name(&list);
     text.split(',').map(|name| name.trim().trim_matches('"').to_owned()).collect()
 }

@@ -12,6 +12,9 @@ pub const PG_CONFIG_VARIABLE: &str = "PG_STEWARD_PG_CONFIG";
 /// Names the `pg_config` of an older major, for the test of pg_upgrade; `cargo verify` sets it.
 pub const OLD_PG_CONFIG_VARIABLE: &str = "PG_STEWARD_OLD_PG_CONFIG";
 
+/// Names the encoding of the databases that tests ask for without naming one; else it is the server's.
+pub const ENCODING_VARIABLE: &str = "PG_STEWARD_TEST_ENCODING";
+
 /// The installation that tests run on: [`PG_CONFIG_VARIABLE`]'s, else the one installed.
 ///
 /// Panics if there is none, with what to do about it.

@@ -181,6 +181,63 @@ fn rooms_reach_each_other_only_through_their_mod_rs() {
     }
 }
 
+/// Text comes and goes through `pg/encoding.rs`. What SQL gives and takes is `Text`, which goes through it;
+/// what raises does so within `called`, which says it in the server's encoding; and pgrx's macros do not.
+#[test]
+fn text_comes_and_goes_in_the_servers_encoding() {
+    let in_encoding = ["pg/encoding.rs", "pg/subtransaction.rs", "pg/report.rs", "pg/user_sql.rs"];
+    let mut seen = 0;
+    for (name, text) in sources() {
+        for call in ["to_string_lossy", "from_utf8_lossy", "CString::new", ".to_str()"] {
+            assert!(
+                !text.contains(call) || in_encoding.contains(&name.as_str()),
+                "{name} makes text of bytes, or bytes of text: {call}"
+            );
+        }
+        for raises in ["ereport!", "error!", "warning!", "notice!", "info!", "log!"] {
+            let says = |at: usize| {
+                text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_')
+            };
+            assert!(!text.match_indices(raises).any(|(at, _)| says(at)), "{name} has {raises}");
+        }
+        for (at, _) in text.match_indices("#[pg_extern") {
+            let whole = &text[at..at + text[at..].find("\n}").unwrap()];
+            let (face, body) = whole.split_once(" {\n").unwrap();
+            let face = face.replace("&'static str", "");
+            assert!(
+                !has_word(&face, "String") && !face.contains("str>") && !face.contains("&str"),
+                "{name} gives SQL text as it is, or takes it so:\n{face}"
+            );
+            assert!(
+                !face.contains("ErrorReport") || body.trim_start().starts_with("called("),
+                "{name} raises what it is not to:\n{face}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen} functions: the search is broken");
+}
+
+/// An extension's script is read in the encoding of the database, and our own words must be sayable in each.
+#[test]
+fn what_we_say_is_ascii() {
+    let ascii = |name: &str, text: &str| {
+        let offender = text.lines().find(|line| !line.is_ascii());
+        assert!(offender.is_none(), "{name}: {offender:?}");
+    };
+    let root = source_root().join("..");
+    for file in fs::read_dir(root.join("sql")).unwrap() {
+        let path = file.unwrap().path();
+        ascii(&path.to_string_lossy(), &fs::read_to_string(&path).unwrap());
+    }
+    for file in ["Cargo.toml", "pg_steward.control"] {
+        ascii(file, &fs::read_to_string(root.join(file)).unwrap());
+    }
+    for (name, text) in sources().iter().filter(|(name, _)| !name.ends_with("tests.rs")) {
+        ascii(name, text);
+    }
+}
+
 #[test]
 fn only_version_rs_asks_for_a_major() {
     for (name, text) in sources() {

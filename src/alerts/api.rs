@@ -6,23 +6,25 @@ use pgrx::prelude::*;
 use super::catalog;
 use crate::error::Error;
 use crate::pg::settings::Pinned;
-use crate::pg::{at_commit, extension, identity, transaction};
+use crate::pg::{at_commit, called, extension, identity, transaction};
 
 #[pg_extern(sql = false)]
 fn acknowledge_alert(alert_id: i64) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    transaction::must_be_writable("acknowledge_alert()")?;
-    extension::hold()?;
-    let caller = identity::caller();
-    let alert = identity::as_steward(|| catalog::find(alert_id))?;
-    if !identity::caller_is(alert.owner) {
-        let owner = identity::role_name(alert.owner)?;
-        return Err(Error::NotOwner { relation: alert.object, owner }.into());
-    }
-    if let Some(resolved_at) = alert.resolved_at {
-        return Err(Error::AlertResolved { alert_id, resolved_at }.into());
-    }
-    Ok(identity::as_steward(|| catalog::acknowledge(alert_id, caller))?)
+    called(|| {
+        let _pinned = Pinned::begin();
+        transaction::must_be_writable("acknowledge_alert()")?;
+        extension::hold()?;
+        let caller = identity::caller();
+        let alert = identity::as_steward(|| catalog::find(alert_id))?;
+        if !identity::caller_is(alert.owner) {
+            let owner = identity::role_name(alert.owner)?;
+            return Err(Error::NotOwner { relation: alert.object, owner }.into());
+        }
+        if let Some(resolved_at) = alert.resolved_at {
+            return Err(Error::AlertResolved { alert_id, resolved_at }.into());
+        }
+        Ok(identity::as_steward(|| catalog::acknowledge(alert_id, caller))?)
+    })
 }
 
 /// A line in the server log once the transaction has committed. Bytes: in whatever encoding this

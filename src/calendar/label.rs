@@ -13,6 +13,9 @@ use super::{HOUR, MINUTE, Micros, Period, SECOND, WallClock, Zone};
 /// The longest identifier, in bytes (`NAMEDATALEN - 1` in `src/include/pg_config_manual.h`).
 pub(crate) const MAX_NAME_BYTES: usize = 63;
 
+/// How many bytes a character takes in an identifier, in the encoding that those are in.
+pub(crate) type Measure = fn(char) -> usize;
+
 /// The suffix of the partition that begins at the instant `lower`: `_2025` for years, `_2025_q1` for other
 /// multiples of 3 months (the quarter it begins in), `_2025_01`, `_2025_w05` for multiples of 7 days (ISO year
 /// and week), `_2025_01_31`, `_2025_01_31_1300`, with seconds only where period or bound have any.
@@ -263,38 +266,46 @@ impl Name {
         Self { tail: format!("{}{suffix}", self.tail), ..self.clone() }
     }
 
-    /// The name in at most [`MAX_NAME_BYTES`] bytes, with `_<number>` at its end unless `number` is 0.
+    /// The name in at most [`MAX_NAME_BYTES`] bytes by `measure`, with `_<number>` at its end unless `number` is 0.
     ///
     /// The parent's name is shortened first, at its end and on a character boundary; only when nothing is
     /// left of it, what stands before it and then what stands after it, both from their beginning, since a
     /// period distinguishes itself at its end.
     #[must_use]
-    pub(crate) fn fit(&self, number: u32) -> String {
+    pub(crate) fn fit(&self, number: u32, measure: Measure) -> String {
         let number = if number == 0 { String::new() } else { format!("_{number}") };
         let room = MAX_NAME_BYTES - number.len();
-        let tail = last_bytes(&self.tail, room);
-        let head = last_bytes(&self.head, room - tail.len());
-        let parent = first_bytes(&self.parent, room - tail.len() - head.len());
+        let (tail, room) = last_bytes(&self.tail, room, measure);
+        let (head, room) = last_bytes(&self.head, room, measure);
+        let (parent, _) = first_bytes(&self.parent, room, measure);
         [head, parent, tail, &number].concat()
     }
 }
 
-/// The longest beginning of at most so many bytes.
-fn first_bytes(text: &str, bytes: usize) -> &str {
-    let mut end = bytes.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+/// The longest beginning of at most so many bytes, and how many are left.
+fn first_bytes(text: &str, bytes: usize, measure: Measure) -> (&str, usize) {
+    let (fits, left) = fitting(text.chars(), bytes, measure);
+    (&text[..fits], left)
 }
 
-/// The longest end of at most so many bytes.
-fn last_bytes(text: &str, bytes: usize) -> &str {
-    let mut start = text.len().saturating_sub(bytes);
-    while !text.is_char_boundary(start) {
-        start += 1;
+/// The longest end of at most so many bytes, and how many are left.
+fn last_bytes(text: &str, bytes: usize, measure: Measure) -> (&str, usize) {
+    let (fits, left) = fitting(text.chars().rev(), bytes, measure);
+    (&text[text.len() - fits..], left)
+}
+
+/// How much of the text fits, in bytes of the text itself, and how much room is left.
+fn fitting(
+    characters: impl Iterator<Item = char>,
+    room: usize,
+    measure: Measure,
+) -> (usize, usize) {
+    let (mut fits, mut left) = (0, room);
+    for character in characters {
+        let Some(rest) = left.checked_sub(measure(character)) else { break };
+        (fits, left) = (fits + character.len_utf8(), rest);
     }
-    &text[start..]
+    (fits, left)
 }
 
 #[cfg(test)]

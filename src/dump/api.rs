@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::catalog::{self, Outcome, Restored};
 use crate::error::Result;
 use crate::jobs;
-use crate::pg::{identity, locks, report, subtransaction, wakeup};
+use crate::pg::{called, identity, locks, report, subtransaction, wakeup};
 
 /// Takes over the sets that are waiting, if there are any. Those whose table is not there are forgotten,
 /// unless another session is still restoring. What there is to say of it.
@@ -70,15 +70,19 @@ fn told(set: &Restored, outcome: Outcome) -> Vec<String> {
 /// For the constraint of `steward.restored`.
 #[pg_extern(sql = false)]
 fn dump_arrives() -> std::result::Result<bool, ErrorReport> {
-    locks::keep_workers_out(jobs::registry()?);
-    wakeup::at_commit();
-    Ok(true)
+    called(|| {
+        locks::keep_workers_out(jobs::registry()?);
+        wakeup::at_commit();
+        Ok(true)
+    })
 }
 
 /// For its trigger: the load is not over. The log has it, too: pg_restore shows no warnings.
 #[pg_extern(sql = false)]
 fn take_over_restored() -> std::result::Result<(), ErrorReport> {
-    let messages = identity::as_steward(|| from_dump(false))?;
-    messages.iter().for_each(|message| report::about_dump(false, message));
-    Ok(())
+    called(|| {
+        let messages = identity::as_steward(|| from_dump(false))?;
+        messages.iter().for_each(|message| report::about_dump(false, message));
+        Ok(())
+    })
 }

@@ -9,7 +9,7 @@ use super::runs;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, extension, identity, signals, transaction, wakeup};
+use crate::pg::{Oid, called, extension, identity, signals, transaction, wakeup};
 use crate::settings;
 
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
@@ -48,30 +48,34 @@ pub(crate) fn check_owner(job: &Job) -> Result<()> {
 
 #[pg_extern(sql = false)]
 fn pause_job(job_id: i64, cancel_running: bool) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    let job = owned(job_id, "pause_job()")?;
-    identity::as_steward(|| {
-        catalog::set_enabled(job.job_id, false)?;
-        // Whoever holds the lock is running it; a row that says so without it was left by a crash,
-        // and its pid may be anybody's by now.
-        if cancel_running && TargetLock::try_take(catalog::registry()?, job.target).is_none() {
-            for pid in runs::running_pids(job.job_id)? {
-                signals::cancel(pid)?;
+    called(|| {
+        let _pinned = Pinned::begin();
+        let job = owned(job_id, "pause_job()")?;
+        identity::as_steward(|| {
+            catalog::set_enabled(job.job_id, false)?;
+            // Whoever holds the lock is running it; a row that says so without it was left by a crash,
+            // and its pid may be anybody's by now.
+            if cancel_running && TargetLock::try_take(catalog::registry()?, job.target).is_none() {
+                for pid in runs::running_pids(job.job_id)? {
+                    signals::cancel(pid)?;
+                }
             }
-        }
+            Ok(())
+        })?;
+        wakeup::at_commit();
         Ok(())
-    })?;
-    wakeup::at_commit();
-    Ok(())
+    })
 }
 
 #[pg_extern(sql = false)]
 fn resume_job(job_id: i64) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    let job = owned(job_id, "resume_job()")?;
-    identity::as_steward(|| catalog::set_enabled(job.job_id, true))?;
-    wakeup::at_commit();
-    Ok(())
+    called(|| {
+        let _pinned = Pinned::begin();
+        let job = owned(job_id, "resume_job()")?;
+        identity::as_steward(|| catalog::set_enabled(job.job_id, true))?;
+        wakeup::at_commit();
+        Ok(())
+    })
 }
 
 /// What is to be changed of a job; None leaves a thing as it is.
@@ -157,7 +161,9 @@ pub(crate) fn alter_job(
 /// For the trigger on steward.job.
 #[pg_extern(sql = false)]
 fn jobs_arrived() -> std::result::Result<(), ErrorReport> {
-    catalog::arrived()?;
-    wakeup::at_commit();
-    Ok(())
+    called(|| {
+        catalog::arrived()?;
+        wakeup::at_commit();
+        Ok(())
+    })
 }

@@ -218,14 +218,14 @@ pub(crate) fn make_due(target: Oid) -> Result<()> {
 /// Makes the jobs of these tables due, and of those that they are partitions of: they have lost partitions.
 /// False: somebody holds one of them locked.
 pub(crate) fn make_due_at_once(touched: &Touched, now: i64) -> Result<bool> {
-    let tables: Vec<i64> = touched.tables().iter().map(|table| i64::from(*table)).collect();
+    let tables: Vec<Oid> = touched.tables().iter().map(|table| Oid::from(*table)).collect();
     query::changed_rows(
         "WITH wanted AS MATERIALIZED (
              SELECT j.job_id FROM steward.job j
               WHERE j.next_run_at > $3
                 AND ($2 OR j.target::pg_catalog.oid IN (
                      SELECT a.relid FROM pg_catalog.unnest($1) t (t),
-                            pg_catalog.pg_partition_ancestors(t.t::pg_catalog.oid) a))),
+                            pg_catalog.pg_partition_ancestors(t.t) a))),
          free AS MATERIALIZED (
              SELECT j.job_id FROM steward.job j
               WHERE j.job_id IN (SELECT w.job_id FROM wanted w)

@@ -11,7 +11,7 @@ use crate::partition::{
     Action, Step, Table, check_owner, has_clock, in_time, managed, needed, rows,
 };
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, identity, query, report};
+use crate::pg::{Oid, Text, called, identity, query, report};
 
 #[pg_extern(sql = false)]
 fn plan(
@@ -24,45 +24,47 @@ fn plan(
             name!(ordinal, i32),
             name!(parent, Oid),
             name!(action, &'static str),
-            name!(partition, String),
-            name!(sql, String),
-            name!(lock, String),
-            name!(reason, String),
+            name!(partition, Text),
+            name!(sql, Text),
+            name!(lock, Text),
+            name!(reason, Text),
         ),
     >,
     ErrorReport,
 > {
-    let _pinned = Pinned::begin();
-    let at = needed(at, "at")?.into_inner();
-    let mut planned = Vec::new();
-    match parent {
-        Some(parent) => {
-            let table = Table::read(parent)?;
-            check_owner(&table.display(), table.owner)?;
-            planned.extend(in_time(&table.display(), || prepare(table.oid, at, at))?.steps);
-        }
-        None => {
-            for oid in managed()? {
-                let Ok(table) = Table::read(oid) else { continue };
-                if !identity::caller_is(table.owner) {
-                    continue;
-                }
-                match in_time(&table.display(), || prepare(oid, at, at)) {
-                    Ok(work) => planned.extend(work.steps),
-                    Err(error) => report::failure(&table.display(), &error),
+    called(|| {
+        let _pinned = Pinned::begin();
+        let at = needed(at, "at")?.into_inner();
+        let mut planned = Vec::new();
+        match parent {
+            Some(parent) => {
+                let table = Table::read(parent)?;
+                check_owner(&table.display(), table.owner)?;
+                planned.extend(in_time(&table.display(), || prepare(table.oid, at, at))?.steps);
+            }
+            None => {
+                for oid in managed()? {
+                    let Ok(table) = Table::read(oid) else { continue };
+                    if !identity::caller_is(table.owner) {
+                        continue;
+                    }
+                    match in_time(&table.display(), || prepare(oid, at, at)) {
+                        Ok(work) => planned.extend(work.steps),
+                        Err(error) => report::failure(&table.display(), &error),
+                    }
                 }
             }
         }
-    }
-    if read_only_by_default()? {
-        let leaves = |step: &&mut Step| step.action != Action::Create;
-        planned.iter_mut().filter(leaves).for_each(|step| {
-            step.reason.push_str(
-                "; deferred by the workers while default_transaction_read_only is on here",
-            );
-        });
-    }
-    Ok(rows(planned))
+        if read_only_by_default()? {
+            let leaves = |step: &&mut Step| step.action != Action::Create;
+            planned.iter_mut().filter(leaves).for_each(|step| {
+                step.reason.push_str(
+                    "; deferred by the workers while default_transaction_read_only is on here",
+                );
+            });
+        }
+        Ok(rows(planned))
+    })
 }
 
 /// Whether transactions of this database are to be read only unless they say otherwise, for whom nothing else is
@@ -90,13 +92,17 @@ fn read_only_by_default() -> Result<bool> {
 #[pg_extern(sql = false)]
 fn alter_job(
     job_id: Option<i64>,
-    schedule: Option<&str>,
-    time_zone: Option<&str>,
+    schedule: Option<Text>,
+    time_zone: Option<Text>,
     priority: Option<i32>,
     max_runtime: Option<Interval>,
     enabled: Option<bool>,
 ) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    let changes = Changes { schedule, time_zone, priority, max_runtime, enabled };
-    Ok(jobs::alter_job(job_id, changes, has_clock)?)
+    called(|| {
+        let schedule = schedule.as_deref();
+        let time_zone = time_zone.as_deref();
+        let _pinned = Pinned::begin();
+        let changes = Changes { schedule, time_zone, priority, max_runtime, enabled };
+        Ok(jobs::alter_job(job_id, changes, has_clock)?)
+    })
 }

@@ -11,40 +11,46 @@ use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::{self, TableLock};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, extension, identity, query, report, subtransaction, transaction, wakeup};
+use crate::pg::{
+    Oid, Text, called, extension, identity, query, report, subtransaction, transaction, wakeup,
+};
 use crate::settings;
 
 /// A row of `steward.step`. Each function spells its columns out once more: an alias of the whole
 /// return type compiles, but pgrx's schema generator cannot read it.
-pub(crate) type StepRow = (i32, Oid, &'static str, String, String, String, String);
+pub(crate) type StepRow = (i32, Oid, &'static str, Text, Text, Text, Text);
 
 #[pg_extern(sql = false)]
 fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    transaction::must_be_writable("unmanage()")?;
-    extension::hold()?;
-    dump::take_over_for_caller()?;
-    // Any relation that has a policy, also one that is no partitioned table any more.
-    let name = table::name(relation)?
-        .ok_or(Error::NoSuchRelation { oid: crate::pg::ident::oid_number(relation) })?;
-    let owner = || {
-        query::one(
-            "SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1",
-            &[relation.into()],
-            |row| row.required(1),
-        )
-    };
-    check_owner(&name.to_string(), owner()?)?;
-    in_time(&name.to_string(), || hold_still(relation))?;
-    // As it is now, when the lock was had.
-    check_owner(&name.to_string(), transaction::with_latest_snapshot(owner)?)?;
-    if !forget(relation)? {
-        let table = Table::read(relation)
-            .map_err(|_| Error::NotManaged { relation: name.to_string(), call: "manage_range" })?;
-        return Err(table.not_managed().into());
-    }
-    wakeup::at_commit();
-    Ok(())
+    called(|| {
+        let _pinned = Pinned::begin();
+        transaction::must_be_writable("unmanage()")?;
+        extension::hold()?;
+        dump::take_over_for_caller()?;
+        // Any relation that has a policy, also one that is no partitioned table any more.
+        let name = table::name(relation)?
+            .ok_or(Error::NoSuchRelation { oid: crate::pg::ident::oid_number(relation) })?;
+        let owner = || {
+            query::one(
+                "SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1",
+                &[relation.into()],
+                |row| row.required(1),
+            )
+        };
+        check_owner(&name.to_string(), owner()?)?;
+        in_time(&name.to_string(), || hold_still(relation))?;
+        // As it is now, when the lock was had.
+        check_owner(&name.to_string(), transaction::with_latest_snapshot(owner)?)?;
+        if !forget(relation)? {
+            let table = Table::read(relation).map_err(|_| Error::NotManaged {
+                relation: name.to_string(),
+                call: "manage_range",
+            })?;
+            return Err(table.not_managed().into());
+        }
+        wakeup::at_commit();
+        Ok(())
+    })
 }
 
 /// Puts the policy of an [`owned_table`] in force: `store` keeps it, `plan` plans it, and the steps are
@@ -239,8 +245,9 @@ pub(crate) fn rows(steps: Vec<Step>) -> TableIterator<'static, StepRow> {
         .into_iter()
         .zip(1..)
         .map(|(step, ordinal)| {
-            let (partition, sql) = (step.partition.to_string(), step.whole_sql());
-            (ordinal, step.parent, step.action.as_str(), partition, sql, step.lock, step.reason)
+            let (partition, sql) = (step.partition.to_string().into(), step.whole_sql().into());
+            let (lock, reason) = (step.lock.into(), step.reason.into());
+            (ordinal, step.parent, step.action.as_str(), partition, sql, lock, reason)
         })
         .collect();
     TableIterator::new(rows)

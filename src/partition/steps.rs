@@ -9,7 +9,7 @@ use crate::calendar::Name;
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::pg::ident::Qualified;
-use crate::pg::{Oid, identity};
+use crate::pg::{Oid, encoding, identity};
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,14 +209,14 @@ impl<'a> Drafting<'a> {
 
     /// A free name for each, asked of the catalog together.
     pub(super) fn names(&mut self, wanted: Vec<Name>) -> Result<Vec<Named>> {
-        let first_choices = wanted.iter().map(|name| name.fit(0)).collect();
+        let first_choices = wanted.iter().map(|name| name.fit(0, encoding::bytes_of)).collect();
         let schema = self.table.schema_oid;
         let mut taken: HashSet<String> = table::taken(schema, first_choices)?.into_iter().collect();
         taken.retain(|name| !self.freed.contains(name));
         wanted
             .into_iter()
             .map(|wanted| {
-                let first = wanted.fit(0);
+                let first = wanted.fit(0, encoding::bytes_of);
                 let name = if taken.contains(&first) || self.given.contains(&first) {
                     free_name(schema, &mut self.given, &wanted)?
                 } else {
@@ -280,7 +280,8 @@ impl Drafting<'_> {
 fn free_name(schema: Oid, given: &mut HashSet<String>, name: &Name) -> Result<String> {
     let mut number = 0;
     loop {
-        let choices: Vec<String> = (number..number + 16).map(|n| name.fit(n)).collect();
+        let choices: Vec<String> =
+            (number..number + 16).map(|n| name.fit(n, encoding::bytes_of)).collect();
         let taken = table::taken(schema, choices.clone())?;
         let mut free =
             choices.into_iter().filter(|choice| !taken.contains(choice) && !given.contains(choice));

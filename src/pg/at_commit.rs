@@ -11,7 +11,7 @@ use pgrx::{
     register_xact_callback,
 };
 
-use super::report;
+use super::{encoding, report};
 
 enum Message {
     Line(String),
@@ -30,9 +30,9 @@ thread_local! {
 }
 
 /// Writes a line when the current transaction commits; never, if that or the current subtransaction is
-/// rolled back, or if it is prepared. In the encoding of the database: the log's is UTF-8 where that is.
+/// rolled back, or if it is prepared. In the encoding of the database, as the log is.
 pub(crate) fn log(text: &[u8]) {
-    tell(Message::Line(String::from_utf8_lossy(text).into_owned()));
+    tell(Message::Line(encoding::decode(text)));
 }
 
 /// Tells whoever listens on a channel, in the same way. The payload has to be shorter than 8000 bytes.

@@ -5,12 +5,13 @@
 //! query. For RANGE, `indexes[i]` is the partition whose upper bound is `datums[i]`, or -1 for a
 //! hole; one more entry at the end stands for what lies above the last datum.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::{FromDatum, pg_sys};
 
+use super::encoding;
 use super::identity::AsOwner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 pub(super) use crate::partition::RawKey;
 
 /// One end of a range.
@@ -144,8 +145,7 @@ impl RangeBounds {
     /// A key by its text, and the hole that it lies in, by the server's own comparison under
     /// `collation`.
     pub(crate) fn stray(&self, literal: String, collation: pg_sys::Oid) -> Result<Stray> {
-        let text = CString::new(literal.as_str())
-            .map_err(|error| Error::Query { message: error.to_string() })?;
+        let text = encoding::encode_name(&literal);
         // SAFETY: the text is one that this type's output function has written, and lives through the
         // call; raw_key gets a value of the type.
         let (value, raw) = unsafe {
@@ -207,7 +207,7 @@ impl RangeBounds {
                         return RawEdge::Far;
                     }
                     let text = pg_sys::OidOutputFunctionCall(self.output, value);
-                    let literal = CStr::from_ptr(text).to_string_lossy().into_owned();
+                    let literal = encoding::decode_name(CStr::from_ptr(text));
                     pg_sys::pfree(text.cast());
                     RawEdge::At { raw: raw_key(self.key_type, value, &literal), literal }
                 }

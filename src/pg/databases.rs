@@ -7,6 +7,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::encoding;
+
 /// Databases that a worker may connect to, with their names: no templates, none that refuses
 /// connections, none that a broken DROP left invalid (datconnlimit = -2).
 ///
@@ -37,7 +39,7 @@ pub(crate) fn connectable() -> Vec<(pg_sys::Oid, String)> {
             let database = &*database;
             if database.datallowconn && !database.datistemplate && database.datconnlimit != -2 {
                 let name = CStr::from_ptr(database.datname.data.as_ptr());
-                found.push((database.oid, name.to_string_lossy().into_owned()));
+                found.push((database.oid, encoding::decode_name(name)));
             }
         }
         pg_sys::systable_endscan(scan);
@@ -51,7 +53,7 @@ pub(crate) fn name(database: pg_sys::Oid) -> Option<String> {
     // SAFETY: answers NULL or a C string of the current memory context.
     unsafe {
         let name = pg_sys::get_database_name(database);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        (!name.is_null()).then(|| encoding::decode_name(CStr::from_ptr(name)))
     }
 }
 

@@ -3,14 +3,15 @@
 //! shown to nobody.
 
 use std::cmp::Ordering;
-use std::ffi::CString;
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
 use super::bounds::{self, RawKey, raw_key};
+use super::encoding;
 use super::identity::AsOwner;
 use super::query;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const ACCESS_SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 const NO_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
@@ -289,8 +290,7 @@ impl Order {
 
     /// A value from the text that DDL takes for it.
     fn value(self, text: &str) -> Result<pg_sys::Datum> {
-        let text =
-            CString::new(text).map_err(|error| Error::Query { message: error.to_string() })?;
+        let text = encoding::encode_name(text);
         // SAFETY: the text lives through the call, whose input function is that of the type.
         Ok(unsafe {
             let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
@@ -323,7 +323,7 @@ fn decoded(key_type: pg_sys::Oid, value: pg_sys::Datum) -> Option<RawKey> {
         let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
         pg_sys::getTypeOutputInfo(key_type, &raw mut output, &raw mut is_varlena);
         let text = pg_sys::OidOutputFunctionCall(output, value);
-        let literal = std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned();
+        let literal = encoding::decode_name(CStr::from_ptr(text));
         pg_sys::pfree(text.cast());
         raw_key(key_type, value, &literal)
     }

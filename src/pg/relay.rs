@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
-use super::signals;
 use super::subtransaction::SqlError;
 use super::workers::{self, Worker};
+use super::{encoding, signals};
 use crate::error::{Error, Result};
 
 unsafe extern "C-unwind" {
@@ -155,8 +155,7 @@ fn hand_on(message: &[u8]) -> Result<()> {
         pq_parse_errornotice(buffer, &raw mut report);
         if message[0] == b'E' {
             let text = |text: *mut std::ffi::c_char| {
-                (!text.is_null())
-                    .then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+                (!text.is_null()).then(|| encoding::decode_name(std::ffi::CStr::from_ptr(text)))
             };
             return Err(Error::Sql(SqlError {
                 code: report.sqlerrcode.into(),

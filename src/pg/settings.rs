@@ -1,8 +1,10 @@
 //! Server settings that hold for one piece of work and are then taken back.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
+
+use super::encoding;
 
 /// Sets a setting until the enclosing nesting level ends (guc.c, GUC_ACTION_SAVE).
 fn save(name: &str, value: &str) {
@@ -10,7 +12,7 @@ fn save(name: &str, value: &str) {
 }
 
 fn set(name: &str, value: &str, action: pg_sys::GucAction::Type) {
-    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
+    let (name, value) = (encoding::encode_name(name), encoding::encode_name(value));
     set_text(&name, &value, action);
 }
 
@@ -135,7 +137,7 @@ fn nested<T>(prepare: impl FnOnce(), work: impl FnOnce() -> T) -> T {
 
 /// A setting for the rest of this session; one that this server does not have is passed over.
 pub(crate) fn session(name: &str, value: &str) {
-    let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
+    let (name, value) = (encoding::encode_name(name), encoding::encode_name(value));
     // SAFETY: both strings live through the calls.
     unsafe {
         if pg_sys::GetConfigOption(name.as_ptr(), true, false).is_null() {

@@ -4,12 +4,15 @@
 //! the rows that the failed statement had already written (src/backend/access/transam/README,
 //! "Subtransaction handling").
 
+use std::cell::Cell;
+use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
+use super::encoding;
 use crate::error::{Error, Result};
 
 /// An SQL error that was caught: what a client would have been told.
@@ -82,7 +85,7 @@ pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let previous = unsafe { pg_sys::error_context_stack };
     let mut listener = pg_sys::ErrorContextCallback {
         previous,
-        callback: Some(note_sqlstate),
+        callback: Some(note_raised),
         arg: std::ptr::null_mut(),
     };
     // SAFETY: the listener lives in this frame until it is taken off the stack again.
@@ -100,9 +103,59 @@ pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// one ask for it (elog.c, errfinish and geterrcode).
 static RAISED: AtomicI32 = AtomicI32::new(0);
 
-unsafe extern "C-unwind" fn note_sqlstate(_argument: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn note_raised(_argument: *mut std::ffi::c_void) {
     // SAFETY: called by errfinish, as an error context callback.
     RAISED.store(unsafe { pg_sys::geterrcode() }, Ordering::Relaxed);
+    if !encoding::is_utf8() {
+        // SAFETY: as above.
+        unsafe { note_texts() };
+    }
+}
+
+/// Message, detail and hint of what the server raised last, in its encoding: pgrx's error type has them as
+/// UTF-8, and where they are not, has lost them.
+#[derive(Default)]
+struct Texts {
+    message: Vec<u8>,
+    detail: Option<Vec<u8>>,
+    hint: Option<Vec<u8>>,
+}
+
+thread_local! {
+    static TEXTS: Cell<Option<Texts>> = const { Cell::new(None) };
+}
+
+/// # Safety
+/// Within an error context callback.
+unsafe fn note_texts() {
+    // SAFETY: as CopyErrorData wants it, in another memory context than the one that reports are made in; what
+    // it raises, for want of memory, takes the place of the report.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+        let report = server::CopyErrorData();
+        let text = |text: *mut std::ffi::c_char| {
+            (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes().to_owned())
+        };
+        if (*report).elevel >= pg_sys::PGERROR as i32 {
+            TEXTS.set(Some(Texts {
+                message: text((*report).message).unwrap_or_default(),
+                detail: text((*report).detail),
+                hint: text((*report).hint),
+            }));
+        }
+        server::FreeErrorData(report);
+        pg_sys::CurrentMemoryContext = context;
+    }
+}
+
+mod server {
+    use pgrx::pg_sys::ErrorData;
+
+    unsafe extern "C-unwind" {
+        pub(super) fn CopyErrorData() -> *mut ErrorData;
+        pub(super) fn FreeErrorData(report: *mut ErrorData);
+    }
 }
 
 fn sql_error(cause: CaughtError) -> SqlError {
@@ -114,9 +167,19 @@ fn sql_error(cause: CaughtError) -> SqlError {
     };
     let code = report.sql_error_code();
     let unknown = from_server && raised != 0 && code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
+    let packed_sqlstate = if unknown { raised } else { code as i32 };
+    // Unless it is another one, which has been dealt with.
+    let texts = TEXTS
+        .take()
+        .filter(|texts| from_server && String::from_utf8_lossy(&texts.message) == report.message());
+    if let Some(Texts { message, detail, hint }) = texts {
+        let decode = |text: Vec<u8>| encoding::decode(&text);
+        let (detail, hint) = (detail.map(decode), hint.map(decode));
+        return SqlError { code, packed_sqlstate, message: decode(message), detail, hint };
+    }
     SqlError {
         code,
-        packed_sqlstate: if unknown { raised } else { code as i32 },
+        packed_sqlstate,
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),

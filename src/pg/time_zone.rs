@@ -1,11 +1,11 @@
 //! The server's own time zones, so that a boundary can never disagree with what
 //! `timestamptz + interval` says on the same server, whatever tzdata it runs with.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::query;
+use super::{encoding, query};
 use crate::calendar::{Micros, Zone};
 use crate::error::{Error, Result};
 
@@ -21,7 +21,7 @@ impl ServerZone {
     /// Looks a name up as `SET timezone` does. Errors: an unknown name.
     pub(crate) fn named(name: &str) -> Result<Self> {
         let unknown = || Error::UnknownTimeZone { name: name.to_owned() };
-        let text = CString::new(name).map_err(|_| unknown())?;
+        let text = encoding::encode_name(name);
         if name.is_empty() {
             return Err(unknown());
         }
@@ -39,9 +39,7 @@ impl ServerZone {
     /// The canonical name, as pg_timezone_names spells it.
     pub(crate) fn name(&self) -> String {
         // SAFETY: the zone is valid (see `named`); its name is a NUL-terminated string inside it.
-        unsafe { CStr::from_ptr(pg_sys::pg_get_timezone_name(self.0)) }
-            .to_string_lossy()
-            .into_owned()
+        encoding::decode_name(unsafe { CStr::from_ptr(pg_sys::pg_get_timezone_name(self.0)) })
     }
 
     /// Whether it is put together from a POSIX specification such as `UTC+3`, not one of the time zone

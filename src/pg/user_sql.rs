@@ -4,12 +4,12 @@
 
 use std::ffi::CString;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::spi::{self, Spi};
 
+use super::encoding;
 use super::identity::AsOwner;
-use super::query::Row;
+use super::query::{Row, Value};
 use crate::error::{Error, Result};
 
 /// What the server takes for the query that is being run, while it is: event triggers and the log see it
@@ -22,7 +22,7 @@ impl Shown {
     pub(super) fn new(sql: &str) -> Self {
         // SAFETY: a backend-local variable; it is NULL in a worker, and points to our text until that goes.
         let is_free = unsafe { pg_sys::debug_query_string.is_null() };
-        let text = CString::new(sql).ok().filter(|_| is_free);
+        let text = is_free.then(|| encoding::encode_name(sql));
         if let Some(text) = &text {
             // SAFETY: as above.
             unsafe { pg_sys::debug_query_string = text.as_ptr() };
@@ -41,18 +41,26 @@ impl Drop for Shown {
     }
 }
 
+/// A statement as the server takes it. Errors: there is a zero byte in it.
+pub(super) fn statement(sql: &str) -> Result<CString> {
+    CString::new(encoding::encode(sql)).map_err(|error| Error::Query { message: error.to_string() })
+}
+
 impl AsOwner {
     /// All rows of an answer, each turned into a value at once.
     pub(crate) fn rows<T>(
         &self,
         sql: &str,
-        values: &[DatumWithOid<'_>],
+        values: &[Value<'_>],
         mut each: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
         self.check()?;
         let _shown = Shown::new(sql);
         Spi::connect(|client| {
-            client.select(sql, None, values)?.map(|tuple| each(&Row::new(tuple))).collect()
+            client
+                .select(&statement(sql)?, None, Value::all(values))?
+                .map(|tuple| each(&Row::new(tuple)))
+                .collect()
         })
     }
 
@@ -60,13 +68,13 @@ impl AsOwner {
     pub(crate) fn optional<T>(
         &self,
         sql: &str,
-        values: &[DatumWithOid<'_>],
+        values: &[Value<'_>],
         mut each: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
         self.check()?;
         let _shown = Shown::new(sql);
         Spi::connect(|client| {
-            let mut answer = client.select(sql, Some(1), values)?;
+            let mut answer = client.select(&statement(sql)?, Some(1), Value::all(values))?;
             answer.next().map(|tuple| each(&Row::new(tuple))).transpose()
         })
     }
@@ -75,7 +83,7 @@ impl AsOwner {
     pub(crate) fn one<T>(
         &self,
         sql: &str,
-        values: &[DatumWithOid<'_>],
+        values: &[Value<'_>],
         each: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<T> {
         self.optional(sql, values, each)?.ok_or(Error::from(spi::Error::InvalidPosition))
@@ -85,7 +93,9 @@ impl AsOwner {
     pub(crate) fn change(&self, sql: &str) -> Result<u64> {
         self.check()?;
         let _shown = Shown::new(sql);
-        let rows = Spi::connect_mut(|client| Ok::<_, Error>(client.update(sql, None, &[])?.len()))?;
+        let rows = Spi::connect_mut(|client| {
+            Ok::<_, Error>(client.update(&statement(sql)?, None, &[])?.len())
+        })?;
         u64::try_from(rows).map_err(|error| Error::Query { message: error.to_string() })
     }
 
@@ -134,8 +144,7 @@ impl AsOwner {
     /// has had its snapshot for long; gives the number of rows it touched.
     pub(crate) fn change_latest(&self, sql: &str) -> Result<u64> {
         self.check()?;
-        let text =
-            CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
+        let text = statement(sql)?;
         Spi::connect_mut(|_| {
             // SAFETY: connected to SPI. The snapshot is copied before it is used (src/backend/executor/
             // spi.c, _SPI_execute_plan, as for the checks of foreign keys in ri_triggers.c).

@@ -6,9 +6,9 @@ use std::ffi::CString;
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::transaction::Commit;
-use super::user_sql::Shown;
+use super::user_sql::{Shown, statement};
 use super::{identity, report, settings, subtransaction, transaction, version, workers};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Runs a utility statement in a worker, outside of any transaction, with the rights of `owner`.
 pub(super) fn alone(
@@ -17,7 +17,7 @@ pub(super) fn alone(
     lock_timeout_milliseconds: i32,
     commit: Commit,
 ) -> Result<()> {
-    let text = CString::new(sql).map_err(|error| Error::Query { message: error.to_string() })?;
+    let text = statement(sql)?;
     settings::session("lock_timeout", &lock_timeout_milliseconds.to_string());
     if commit == Commit::Later {
         settings::session("synchronous_commit", "off");

@@ -1,6 +1,6 @@
 //! Background workers: registering, starting, connecting.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pgrx::bgworkers::{
 };
 use pgrx::{IntoDatum, pg_sys};
 
-use super::{identity, settings, signals, version};
+use super::{encoding, identity, settings, signals, version};
 
 const LIBRARY: &str = "pg_steward";
 
@@ -65,7 +65,9 @@ impl Worker {
         entry_point: &str,
         argument: u32,
     ) -> Option<Self> {
-        BackgroundWorkerBuilder::new(name)
+        // As the server shows names of applications (pg_clean_ascii); show_as() says it again, in full.
+        let name = name.replace(|c: char| !c.is_ascii(), "?");
+        BackgroundWorkerBuilder::new(&name)
             .set_type(kind)
             .set_library(LIBRARY)
             .set_function(entry_point)
@@ -129,6 +131,7 @@ pub(super) fn connect_to(database: pg_sys::Oid) -> String {
     }
     settle();
     let name = super::transaction::run(|| {
+        encoding::prepare();
         identity::begin_worker_session();
         Ok(super::databases::name(database))
     });
@@ -164,15 +167,14 @@ pub(super) fn settle() {
 
 /// Shows in ps and in pg_stat_activity what this worker is doing.
 pub(crate) fn show_as(name: &str) {
-    let Ok(text) = CString::new(name) else { return };
     settings::session("application_name", name);
-    version::set_process_title(&text);
+    version::set_process_title(&encoding::encode_name(name));
 }
 
 /// What [`show_as`] has shown last.
 pub(super) fn shown_as() -> String {
     // SAFETY: the value of a setting, which is never NULL after start.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::application_name) }.to_string_lossy().into_owned()
+    encoding::decode_name(unsafe { CStr::from_ptr(pg_sys::application_name) })
 }
 
 /// Shows the worker as idle or active in pg_stat_activity.
@@ -181,7 +183,7 @@ pub(crate) fn report(active: Option<&str>) {
         Some(_) => pg_sys::BackendState::STATE_RUNNING,
         None => pg_sys::BackendState::STATE_IDLE,
     };
-    let text = CString::new(active.unwrap_or_default()).unwrap_or_default();
+    let text = encoding::encode_name(active.unwrap_or_default());
     // SAFETY: the string lives through the call, which copies it.
     unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
 }

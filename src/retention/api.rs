@@ -9,65 +9,76 @@ use super::catalog;
 use crate::error::{Error, Result};
 use crate::partition::{Fate, OwnedRange, Retention, Tiering, needed};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, ident, identity, query};
+use crate::pg::{Oid, Text, called, encoding, ident, identity, query};
 
 #[pg_extern(sql = false)]
 fn set_retention(
     parent: Option<Oid>,
-    keep: Option<&str>,
-    action: Option<&str>,
+    keep: Option<Text>,
+    action: Option<Text>,
     to_schema: Option<&CStr>,
     archive_function: Option<Oid>,
 ) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    let set = OwnedRange::take(needed(parent, "parent")?, "set_retention()")?;
-    let keep = needed(keep, "keep")?.trim().to_owned();
-    let action = needed(action, "action")?;
-    let fate = Fate::named(action).ok_or_else(|| {
-        set.invalid(
-            "action",
-            format!("'{action}' is neither 'drop' nor 'detach'"),
-            "'drop' removes a table that has left the set, 'detach' keeps it.",
-        )
-    })?;
-    let to_schema = to_schema.map(|name| name.to_string_lossy().into_owned());
-    if let Some(schema) = &to_schema {
-        check_schema(&set, fate, schema)?;
-    }
-    let archive_function = match archive_function {
-        Some(function) => Some(check_function(&set, fate, function)?),
-        None => None,
-    };
-    set.keep(Some(&Retention { keep, fate, to_schema, archive_function }))?;
-    Ok(catalog::withdraw(set.oid())?)
+    called(|| {
+        let keep = keep.as_deref();
+        let action = action.as_deref();
+        let _pinned = Pinned::begin();
+        let set = OwnedRange::take(needed(parent, "parent")?, "set_retention()")?;
+        let keep = needed(keep, "keep")?.trim().to_owned();
+        let action = needed(action, "action")?;
+        let fate = Fate::named(action).ok_or_else(|| {
+            set.invalid(
+                "action",
+                format!("'{action}' is neither 'drop' nor 'detach'"),
+                "'drop' removes a table that has left the set, 'detach' keeps it.",
+            )
+        })?;
+        let to_schema = to_schema.map(encoding::decode_name);
+        if let Some(schema) = &to_schema {
+            check_schema(&set, fate, schema)?;
+        }
+        let archive_function = match archive_function {
+            Some(function) => Some(check_function(&set, fate, function)?),
+            None => None,
+        };
+        set.keep(Some(&Retention { keep, fate, to_schema, archive_function }))?;
+        Ok(catalog::withdraw(set.oid())?)
+    })
 }
 
 #[pg_extern(sql = false)]
 fn clear_retention(parent: Oid) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    let set = OwnedRange::take(parent, "clear_retention()")?;
-    set.keep(None)?;
-    Ok(catalog::withdraw(set.oid())?)
+    called(|| {
+        let _pinned = Pinned::begin();
+        let set = OwnedRange::take(parent, "clear_retention()")?;
+        set.keep(None)?;
+        Ok(catalog::withdraw(set.oid())?)
+    })
 }
 
 #[pg_extern(sql = false)]
 fn set_tiering(
     parent: Option<Oid>,
-    older_than: Option<&str>,
+    older_than: Option<Text>,
     tablespace: Option<&CStr>,
 ) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    let set = OwnedRange::take(needed(parent, "parent")?, "set_tiering()")?;
-    let older_than = needed(older_than, "older_than")?.trim().to_owned();
-    let tablespace = needed(tablespace, "tablespace")?.to_string_lossy().into_owned();
-    check_tablespace(&set, &tablespace)?;
-    Ok(set.cool(Some(&Tiering { older_than, tablespace }))?)
+    called(|| {
+        let older_than = older_than.as_deref();
+        let _pinned = Pinned::begin();
+        let set = OwnedRange::take(needed(parent, "parent")?, "set_tiering()")?;
+        let older_than = needed(older_than, "older_than")?.trim().to_owned();
+        let tablespace = encoding::decode_name(needed(tablespace, "tablespace")?);
+        check_tablespace(&set, &tablespace)?;
+        Ok(set.cool(Some(&Tiering { older_than, tablespace }))?)
+    })
 }
 
 #[pg_extern(sql = false)]
 fn clear_tiering(parent: Oid) -> std::result::Result<(), ErrorReport> {
-    let _pinned = Pinned::begin();
-    Ok(OwnedRange::take(parent, "clear_tiering()")?.cool(None)?)
+    called(|| {
+        let _pinned = Pinned::begin();
+        Ok(OwnedRange::take(parent, "clear_tiering()")?.cool(None)?)
+    })
 }
 
 fn check_schema(set: &OwnedRange, fate: Fate, schema: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::calendar::Name;
 use crate::error::{Error, Result};
 use crate::partition::taken;
 use crate::pg::ident::{self, Qualified};
-use crate::pg::{Oid, query};
+use crate::pg::{Oid, encoding, query};
 
 /// What brings one table there.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +93,7 @@ impl Relocation {
         let wanted = Name::new(wanted, String::new());
         let mut number = 0;
         loop {
-            let name = wanted.fit(number);
+            let name = wanted.fit(number, encoding::bytes_of);
             if !self.given.contains(&name) && taken(schema, vec![name.clone()])?.is_empty() {
                 self.given.insert(name.clone());
                 return Ok(name);

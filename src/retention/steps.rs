@@ -9,7 +9,7 @@ use super::{references, relocation, tiering};
 use crate::error::{Error, Result, WhyReferenced};
 use crate::partition::{Action, Fate, Past, Period, Reference, Retention, Step, Work, name};
 use crate::pg::ident::{self, Qualified};
-use crate::pg::{Oid, identity, transaction};
+use crate::pg::{Oid, encoding, identity, transaction};
 
 /// Adds to a set's work what its retention and tiering ask for, oldest period first. An archive
 /// function that has failed is asked again when that is due at `retry_at`.
@@ -307,7 +307,7 @@ impl Drafting<'_> {
                 subject.name,
                 self.also("SHARE ROW EXCLUSIVE")
             ),
-            reason: "its DETACH … CONCURRENTLY was broken off half way".into(),
+            reason: "its DETACH ... CONCURRENTLY was broken off half way".into(),
             blocked: None,
         }
     }
@@ -396,7 +396,7 @@ fn alone_referenced(referencing: &HashMap<Oid, String>, period: &Period) -> Opti
 
 /// What makes it; `pg/trigger.rs` does both, by the table's OID.
 pub(super) fn sealing(table: &Qualified) -> String {
-    let seal = SEAL.to_string_lossy();
+    let seal = encoding::decode_name(SEAL);
     format!(
         "CREATE OR REPLACE TRIGGER {seal} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW \
          EXECUTE FUNCTION steward.refuse_write();"
@@ -405,7 +405,7 @@ pub(super) fn sealing(table: &Qualified) -> String {
 
 /// What makes it fire for rows, too, that a subscription applies.
 pub(super) fn sealing_for_replicas(table: &Qualified) -> String {
-    format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {};", SEAL.to_string_lossy())
+    format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {};", encoding::decode_name(SEAL))
 }
 
 /// What finishes a step that detaches CONCURRENTLY, where that was broken off half way.

@@ -10,36 +10,44 @@ use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
 use crate::pg::locks::TargetLock;
 use crate::pg::transaction::{self, Procedure, Transactions, argument};
-use crate::pg::{Oid, databases, identity, query, report, settings};
+use crate::pg::{Oid, called, databases, identity, query, report, settings};
 
 #[pg_extern(sql = false)]
 fn maintain(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
-    let procedure = enter(fcinfo, "CALL steward.maintain()")?;
-    let jobs = settings::pinned(|| match argument::<Oid>(fcinfo, 0) {
-        Some(parent) => crate::partition::owned_job(parent).map(|job| vec![job]),
-        None => owned_jobs(),
-    })?;
-    Ok(run_all(&procedure, &jobs)?)
+    called(|| {
+        let procedure = enter(fcinfo, "CALL steward.maintain()")?;
+        let jobs = settings::pinned(|| match argument::<Oid>(fcinfo, 0) {
+            Some(parent) => crate::partition::owned_job(parent).map(|job| vec![job]),
+            None => owned_jobs(),
+        })?;
+        Ok(run_all(&procedure, &jobs)?)
+    })
 }
 
 #[pg_extern(sql = false)]
 fn run_job(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
-    let procedure = enter(fcinfo, "CALL steward.run_job()")?;
-    let job_id = argument::<i64>(fcinfo, 0).ok_or(Error::NullArgument { argument: "job_id" })?;
-    let job = settings::pinned(|| -> Result<Job> {
-        let job = identity::as_steward(|| jobs::find(job_id))?;
-        jobs::check_owner(&job)?;
-        Ok(job)
-    })?;
-    Ok(run_all(&procedure, &[job])?)
+    called(|| {
+        let procedure = enter(fcinfo, "CALL steward.run_job()")?;
+        let job_id =
+            argument::<i64>(fcinfo, 0).ok_or(Error::NullArgument { argument: "job_id" })?;
+        let job = settings::pinned(|| -> Result<Job> {
+            let job = identity::as_steward(|| jobs::find(job_id))?;
+            jobs::check_owner(&job)?;
+            Ok(job)
+        })?;
+        Ok(run_all(&procedure, &[job])?)
+    })
 }
 
 #[pg_extern(sql = false)]
 fn drain_default(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
-    let procedure = enter(fcinfo, "CALL steward.drain_default()")?;
-    let parent = argument::<Oid>(fcinfo, 0).ok_or(Error::NullArgument { argument: "parent" })?;
-    let job = settings::pinned(|| crate::partition::drainable(parent))?;
-    Ok(drain::drain(&procedure, &job)?)
+    called(|| {
+        let procedure = enter(fcinfo, "CALL steward.drain_default()")?;
+        let parent =
+            argument::<Oid>(fcinfo, 0).ok_or(Error::NullArgument { argument: "parent" })?;
+        let job = settings::pinned(|| crate::partition::drainable(parent))?;
+        Ok(drain::drain(&procedure, &job)?)
+    })
 }
 
 fn enter(fcinfo: pgrx::pg_sys::FunctionCallInfo, name: &'static str) -> Result<Procedure> {

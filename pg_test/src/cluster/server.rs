@@ -13,6 +13,7 @@ use super::builder::Builder;
 use super::client::Ask;
 use super::wait::try_wait_for;
 use super::warden::Warden;
+use crate::fixtures::ENCODING_VARIABLE;
 use crate::setup::Installation;
 use crate::setup::privilege::as_server_account;
 
@@ -223,13 +224,27 @@ impl Cluster {
     /// Not at the very end of a day, or month, or year, but in the next: of two questions about what is
     /// due, a test that was begun then would ask one before midnight and one after.
     pub fn create_database(&self) -> Result<String> {
+        match std::env::var(ENCODING_VARIABLE) {
+            Ok(encoding) => self.create_database_encoded(&encoding),
+            Err(_) => self.create_database_as(""),
+        }
+    }
+
+    /// The same in an encoding by name, sorted by bytes.
+    pub fn create_database_encoded(&self, encoding: &str) -> Result<String> {
+        self.create_database_as(&format!(
+            "TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ))
+    }
+
+    fn create_database_as(&self, options: &str) -> Result<String> {
         let mut client = self.connect("postgres")?;
         try_wait_for(DAY_BREAK * 2, "the day has ended", || {
             let left: f64 = client.query_one(LEFT_OF_THE_DAY, &[])?.try_get(0)?;
             Ok((left > DAY_BREAK.as_secs_f64()).then_some(()))
         })?;
         let name = format!("db_{}", self.databases.fetch_add(1, Ordering::Relaxed) + 1);
-        client.batch_execute(&format!("CREATE DATABASE {name}"))?;
+        client.batch_execute(&format!("CREATE DATABASE {name} {options}"))?;
         Ok(name)
     }
 

@@ -66,6 +66,11 @@ impl<'a> Target<'a> {
         Self { cluster, name: cluster.create_database().unwrap() }
     }
 
+    /// One of an encoding, by its name.
+    pub(crate) fn encoded(cluster: &'a Cluster, encoding: &str) -> Self {
+        Self { cluster, name: cluster.create_database_encoded(encoding).unwrap() }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

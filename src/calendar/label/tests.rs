@@ -55,10 +55,10 @@ fn formats() {
         ("%Y}", "2025}"),
     ] {
         let format = NameFormat::parse(format, NameKind::Time).unwrap();
-        assert_eq!(format.render("bets", NameValue::Time(lower)).fit(0), expected);
+        assert_eq!(format.render("bets", NameValue::Time(lower)).fit(0, char::len_utf8), expected);
     }
     let number = NameFormat::parse("{parent}_{lower}", NameKind::Number).unwrap();
-    assert_eq!(number.render("bets", NameValue::Number(-7)).fit(0), "bets_m7");
+    assert_eq!(number.render("bets", NameValue::Number(-7)).fit(0, char::len_utf8), "bets_m7");
 }
 
 #[test]
@@ -93,18 +93,21 @@ fn refused_formats() {
 fn fits() {
     let long = "a".repeat(63);
     let name = Name::new(&long, "_2025_01".into());
-    assert_eq!(name.fit(0), format!("{}_2025_01", "a".repeat(55)));
-    assert_eq!(name.fit(12), format!("{}_2025_01_12", "a".repeat(52)));
+    assert_eq!(name.fit(0, char::len_utf8), format!("{}_2025_01", "a".repeat(55)));
+    assert_eq!(name.fit(12, char::len_utf8), format!("{}_2025_01_12", "a".repeat(52)));
     // Two bytes a letter: 55 bytes have room for 27 of them.
     let name = Name::new(&"é".repeat(40), "_2025_01".into());
-    assert_eq!(name.fit(0), format!("{}_2025_01", "é".repeat(27)));
+    assert_eq!(name.fit(0, char::len_utf8), format!("{}_2025_01", "é".repeat(27)));
+    // One in LATIN1.
+    assert_eq!(name.fit(0, |_| 1), format!("{}_2025_01", "é".repeat(40)));
+    assert_eq!(name.followed_by("_more_letters_at_its_end").fit(0, |_| 1).chars().count(), 63);
 }
 
 proptest! {
     #[test]
     fn names_fit_and_keep_their_end(parent in ".{0,70}", tail in "[a-z0-9_]{1,40}", number in any::<u32>()) {
         let name = Name::new(&parent, tail.clone());
-        let (plain, numbered) = (name.fit(0), name.fit(number.max(1)));
+        let (plain, numbered) = (name.fit(0, char::len_utf8), name.fit(number.max(1), char::len_utf8));
         prop_assert!(plain.len() <= MAX_NAME_BYTES && numbered.len() <= MAX_NAME_BYTES);
         prop_assert!(plain.ends_with(&tail));
         let end = format!("{}_{}", tail, number.max(1));
@@ -115,7 +118,7 @@ proptest! {
     fn formats_never_panic(format in ".{0,40}", wall in any::<i64>()) {
         for kind in [NameKind::Time, NameKind::Number] {
             if let Ok(format) = NameFormat::parse(&format, kind) {
-                prop_assert!(format.render("x", NameValue::Time(wall.into())).fit(0).len() <= MAX_NAME_BYTES);
+                prop_assert!(format.render("x", NameValue::Time(wall.into())).fit(0, char::len_utf8).len() <= MAX_NAME_BYTES);
             }
         }
     }

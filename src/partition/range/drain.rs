@@ -20,7 +20,7 @@ use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, identity, query, report, settings as pg_settings};
+use crate::pg::{Oid, clock, encoding, identity, query, report, settings as pg_settings};
 use crate::settings;
 use period::{Order, Relocated, relocate};
 
@@ -204,7 +204,7 @@ fn next_period(
             position.and_then(|at| plan::period_at(&set.policy, &set.zone, at, below, above));
         if let Some(range) = range {
             let parent = &set.parent.table.name;
-            let name = steps::wanted_name(set, range.lower.position()).fit(0);
+            let name = steps::wanted_name(set, range.lower.position()).fit(0, encoding::bytes_of);
             let partition = Qualified::new(parent.schema.clone(), name);
             let leaves = kept(set, bounds, &range)?;
             return Ok(Some(Period { range, partition, leaves }));

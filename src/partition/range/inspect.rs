@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, identity, subtransaction};
+use crate::pg::{Oid, Text, called, identity, subtransaction};
 
 /// A managed set that can be shown.
 struct Shown {
@@ -71,7 +71,7 @@ fn open(table: Table, at: i64) -> Result<Option<Shown>> {
 /// How many holes are listed.
 const MOST_HOLES: usize = 100;
 
-type Partition = (Oid, Option<String>, Option<String>, bool, &'static str);
+type Partition = (Oid, Option<Text>, Option<Text>, bool, &'static str);
 
 #[pg_extern(sql = false)]
 fn range_partitions(
@@ -82,18 +82,20 @@ fn range_partitions(
         'static,
         (
             name!(partition, Oid),
-            name!(lower_bound, Option<String>),
-            name!(upper_bound, Option<String>),
+            name!(lower_bound, Option<Text>),
+            name!(upper_bound, Option<Text>),
             name!(is_default, bool),
             name!(state, &'static str),
         ),
     >,
     ErrorReport,
 > {
-    let _pinned = Pinned::begin();
-    // Why one cannot be read is said in the row of the set.
-    let found = look(parent, at.into_inner(), partitions)?.and_then(std::result::Result::ok);
-    Ok(TableIterator::new(found.unwrap_or_default()))
+    called(|| {
+        let _pinned = Pinned::begin();
+        // Why one cannot be read is said in the row of the set.
+        let found = look(parent, at.into_inner(), partitions)?.and_then(std::result::Result::ok);
+        Ok(TableIterator::new(found.unwrap_or_default()))
+    })
 }
 
 fn partitions(shown: &Shown) -> Result<Vec<Partition>> {
@@ -115,7 +117,8 @@ fn partitions(shown: &Shown) -> Result<Vec<Partition>> {
         } else {
             "current"
         };
-        found.push((raw.oid, Some(text(&raw.lower)), Some(text(&raw.upper)), false, state));
+        let (lower, upper) = (text(&raw.lower).into(), text(&raw.upper).into());
+        found.push((raw.oid, Some(lower), Some(upper), false, state));
     }
     if let Some(default) = bounds.default_partition() {
         found.push((default, None, None, true, "default"));
@@ -126,7 +129,7 @@ fn partitions(shown: &Shown) -> Result<Vec<Partition>> {
 /// Of a set: how many partitions, from where to where, the default one, the holes between them; and why it
 /// cannot be read.
 type Summary =
-    (Option<i64>, Option<String>, Option<String>, Option<Oid>, Option<Vec<String>>, Option<String>);
+    (Option<i64>, Option<Text>, Option<Text>, Option<Oid>, Option<Vec<Text>>, Option<Text>);
 
 #[pg_extern(sql = false)]
 #[expect(clippy::type_complexity, reason = "pgrx cannot read an alias of it")]
@@ -138,29 +141,31 @@ fn range_summary(
         'static,
         (
             name!(partitions, Option<i64>),
-            name!(covered_from, Option<String>),
-            name!(covered_until, Option<String>),
+            name!(covered_from, Option<Text>),
+            name!(covered_until, Option<Text>),
             name!(default_partition, Option<Oid>),
-            name!(holes, Option<Vec<String>>),
-            name!(problem, Option<String>),
+            name!(holes, Option<Vec<Text>>),
+            name!(problem, Option<Text>),
         ),
     >,
     ErrorReport,
 > {
-    let _pinned = Pinned::begin();
-    let found = look(parent, at.into_inner(), summary)?;
-    let row = found.map(|found| match found {
-        Ok(summary) => summary,
-        Err(problem) => (None, None, None, None, None, Some(problem)),
-    });
-    Ok(TableIterator::new(row))
+    called(|| {
+        let _pinned = Pinned::begin();
+        let found = look(parent, at.into_inner(), summary)?;
+        let row = found.map(|found| match found {
+            Ok(summary) => summary,
+            Err(problem) => (None, None, None, None, None, Some(problem.into())),
+        });
+        Ok(TableIterator::new(row))
+    })
 }
 
 fn summary(shown: &Shown) -> Result<Summary> {
     let Shown { set, bounds, .. } = shown;
     let mut partitions = 0;
     let mut holes = Vec::new();
-    let (mut from, mut until): (Option<String>, Option<RawEdge>) = (None, None);
+    let (mut from, mut until): (Option<Text>, Option<RawEdge>) = (None, None);
     let mut hole = false;
     for place in 0..bounds.positions() {
         let Some(raw) = bounds.at(place) else {
@@ -172,12 +177,12 @@ fn summary(shown: &Shown) -> Result<Summary> {
         }
         if let Some(until) = until.as_ref().filter(|_| std::mem::take(&mut hole)) {
             match holes.len() {
-                MOST_HOLES => holes.push("…".into()),
+                MOST_HOLES => holes.push("...".into()),
                 listed if listed > MOST_HOLES => {}
-                _ => holes.push(format!("[{}, {})", text(until), text(&raw.lower))),
+                _ => holes.push(format!("[{}, {})", text(until), text(&raw.lower)).into()),
             }
         }
-        from.get_or_insert_with(|| text(&raw.lower));
+        from.get_or_insert_with(|| text(&raw.lower).into());
         until = Some(raw.upper);
         partitions += 1;
     }
@@ -185,6 +190,6 @@ fn summary(shown: &Shown) -> Result<Summary> {
     if let Some(raw) = (0..bounds.positions()).find_map(|place| bounds.at(place)) {
         set.range(&raw)?;
     }
-    let until = until.as_ref().map(text);
+    let until = until.as_ref().map(|edge| text(edge).into());
     Ok((Some(partitions), from, until, bounds.default_partition(), Some(holes), None))
 }

@@ -117,7 +117,12 @@ fn verify(arguments: &Arguments) -> Result<bool> {
             match stage {
                 Golden => run.cluster_tests(server, "golden"),
                 Docs => run.cluster_tests(server, "docs"),
-                _ => run.cluster_tests(server, "scenarios"),
+                _ => {
+                    run.cluster_tests(server, "scenarios");
+                    if server.version == first.version {
+                        run.names_in_other_encodings(server);
+                    }
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pg_test::cluster::server_directory;
-use pg_test::fixtures::{OLD_PG_CONFIG_VARIABLE, PG_CONFIG_VARIABLE};
+use pg_test::fixtures::{ENCODING_VARIABLE, OLD_PG_CONFIG_VARIABLE, PG_CONFIG_VARIABLE};
 use pg_test::progress::{self, Logged};
 use pg_test::setup::extension::{self, Profile};
 use pg_test::setup::privilege::{SERVER_ACCOUNT, is_root};
@@ -16,6 +16,9 @@ use crate::tally::Tally;
 
 /// How many lines of a failed stage are shown.
 const SHOWN: usize = 80;
+
+/// Scenarios that are about names, or have some that are not ASCII.
+const NAMES: [&str; 4] = ["range_like_parent", "range_takeover", "hash_sets", "alerts_rough"];
 
 /// In the path of every in-server test's name, and in no other test's: pgrx makes it so.
 const IN_SERVER: &str = "::pg_";
@@ -125,6 +128,18 @@ impl Verification {
     pub(crate) fn cluster_tests(&mut self, server: &Installation, target: &str) {
         let command = self.test_program(server, target);
         self.tests(&format!("{target} on {}", server.version), command);
+    }
+
+    /// The scenarios that are about names, in databases of other encodings. Whoever names tests wants those only.
+    pub(crate) fn names_in_other_encodings(&mut self, server: &Installation) {
+        if !self.filter.is_empty() {
+            return;
+        }
+        for encoding in ["LATIN1", "EUC_JP", "SQL_ASCII"] {
+            let mut command = self.test_program(server, "scenarios");
+            command.args(NAMES).env(ENCODING_VARIABLE, encoding);
+            self.tests(&format!("names in {encoding} on {}", server.version), command);
+        }
     }
 
     /// pg_upgrade from one major to another, the extension being installed in both.
