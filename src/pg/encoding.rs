@@ -88,6 +88,13 @@ pub(super) fn prepare() {
     }
 }
 
+/// Has what this process sends, for another one of ours to read, in the database's encoding, whatever
+/// client_encoding the database's clients are given (as src/backend/access/transam/parallel.c does).
+pub(super) fn send_as_it_is() {
+    // SAFETY: connected to a database; one that cannot be set stays as it was.
+    unsafe { pg_sys::SetClientEncoding(GetDatabaseEncoding()) };
+}
+
 /// Converts as much as can be; gives that, and how many bytes of the text it was.
 fn convert(function: *mut pg_sys::FmgrInfo, from: i32, to: i32, text: &[u8]) -> (Vec<u8>, usize) {
     let mut source = text.to_vec();
@@ -170,7 +177,7 @@ pub(crate) fn decode_name(text: &CStr) -> String {
 /// Text for the server. What its encoding has no character for is a question mark: but our own words are
 /// ASCII, and all else has come from there.
 pub(crate) fn encode(text: &str) -> Cow<'_, [u8]> {
-    if text.is_ascii() || is_utf8() {
+    if is_utf8() || text.is_ascii() {
         return Cow::Borrowed(text.as_bytes());
     }
     let conversions = conversions();

@@ -201,7 +201,9 @@ impl Line {
             Self { header, errand: (*header).errand }
         };
         let database = pg_sys::Oid::from(line.errand.database);
-        Some((line, workers::connect_to(database)))
+        let name = workers::connect_to(database);
+        encoding::send_as_it_is();
+        Some((line, name))
     }
 
     /// The errand is done, well or not so well, and said.

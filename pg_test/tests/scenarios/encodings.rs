@@ -126,11 +126,20 @@ fn what_is_said_arrives_in_the_clients_encoding() {
         db.make_set();
         let (word, set) = (encoding.word, db.set());
         let name = encoding.name;
+        // Workers that speak for a session have this one, too.
+        db.client.run(&format!("ALTER DATABASE {} SET client_encoding = 'UTF8'", db.name));
         let said = db.psql(&[&format!("CALL steward.drain_default({set})")]);
         assert!(
             said.contains(&format!("NOTICE:  00000: moved 1 row to \"{word}\".\"{word} {word} ")),
             "{name}: {said}"
         );
+        // Without a default partition it is a worker that detaches and archives, for the session that waits.
+        let default: String = db
+            .client
+            .value("SELECT partition::text FROM steward.partitions WHERE state = 'default'");
+        db.client.run(&format!(
+            "SELECT steward.alter_range({set}, default_partition => false); DROP TABLE {default}"
+        ));
         // A WARNING of one of several.
         db.client.run(&format!(
             r#"CREATE TABLE "2 {word}" (k int) PARTITION BY HASH (k); SELECT steward.manage_hash('"2 {word}"', 2);
