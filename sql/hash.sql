@@ -1,7 +1,7 @@
 -- Hash sets: every remainder has its partition.
 
 CREATE TABLE steward.hash_policy (
-    parent      oid      PRIMARY KEY,
+    parent      oid      PRIMARY KEY REFERENCES steward.job (target) ON DELETE CASCADE,
     partitions  integer  NOT NULL,
     name_format text,
     template    oid

@@ -206,16 +206,13 @@ DECLARE
                             WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objsubid = 0);
 BEGIN
     IF pg_catalog.cardinality(dropped) > 0 THEN
-        DELETE FROM steward.range_policy p WHERE p.parent::pg_catalog.oid = ANY (dropped);
-        DELETE FROM steward.hash_policy p WHERE p.parent::pg_catalog.oid = ANY (dropped);
-        DELETE FROM steward.retired_partition p
-         WHERE p.partition::pg_catalog.oid = ANY (dropped) OR p.parent::pg_catalog.oid = ANY (dropped);
-        DELETE FROM steward.job j WHERE j.target::pg_catalog.oid = ANY (dropped);
+        DELETE FROM steward.retired_partition p WHERE p.partition = ANY (dropped);
+        DELETE FROM steward.job j WHERE j.target = ANY (dropped);
     END IF;
 END
 $$;
 REVOKE ALL ON FUNCTION steward.forget_dropped() FROM PUBLIC;
-COMMENT ON FUNCTION steward.forget_dropped IS 'Removes the policies and jobs of dropped tables.';
+COMMENT ON FUNCTION steward.forget_dropped IS 'Removes the jobs of dropped tables, and with them their policies.';
 CREATE EVENT TRIGGER pg_steward_forget_dropped ON sql_drop
     EXECUTE FUNCTION steward.forget_dropped();
 COMMENT ON EVENT TRIGGER pg_steward_forget_dropped IS 'Policies of pg_steward die with their table.';

@@ -1,7 +1,7 @@
 -- Range sets: partitions kept ready ahead of time.
 
 CREATE TABLE steward.range_policy (
-    parent             oid      PRIMARY KEY,
+    parent             oid      PRIMARY KEY REFERENCES steward.job (target) ON DELETE CASCADE,
     partition_interval text     NOT NULL,
     premake            integer  NOT NULL,
     time_zone          text     NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE steward.range_policy (
     seen_horizon       numeric
 );
 COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
-COMMENT ON COLUMN steward.range_policy.parent IS 'The set.';
+COMMENT ON COLUMN steward.range_policy.parent IS 'The set. It is gone with its job.';
 COMMENT ON COLUMN steward.range_policy.partition_interval IS 'As given to manage_range().';
 COMMENT ON COLUMN steward.range_policy.premake IS 'Periods kept ready beyond the current one.';
 COMMENT ON COLUMN steward.range_policy.time_zone IS 'Name of the zone in which periods begin.';

@@ -2,7 +2,7 @@
 
 CREATE TABLE steward.retired_partition (
     partition       oid      PRIMARY KEY,
-    parent          oid      NOT NULL,
+    parent          oid      NOT NULL REFERENCES steward.job (target) ON DELETE CASCADE,
     lower_bound     text     NOT NULL,
     upper_bound     text     NOT NULL,
     ends            numeric  NOT NULL,

@@ -117,6 +117,8 @@ pub(crate) enum Error {
         quoted(relation)
     )]
     LockNotHad { relation: String, milliseconds: i32 },
+    #[error("job kind \"{kind}\" is not known")]
+    UnknownKind { kind: String },
     #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
     ReferencedBy { relation: String, referencing: String },
     #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
@@ -233,6 +235,7 @@ impl Error {
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
             Self::DrainedLeaves { .. } => Code::ERRCODE_WARNING,
             Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
+            Self::UnknownKind { .. } => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::SlowToSee { .. } => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::ReferencedBy { .. } | Self::RetainedReferenced { .. } => {
                 Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST
@@ -261,9 +264,11 @@ impl Error {
     pub(crate) fn recorded(&self) -> String {
         const LONGEST: usize = 10_000; // characters
         let mut message = self.to_string();
-        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+        if message.char_indices().nth(LONGEST).is_some() {
+            let mark = "...";
+            let end = message.char_indices().nth(LONGEST - mark.len()).map_or(0, |(end, _)| end);
             message.truncate(end);
-            message.push_str("...");
+            message.push_str(mark);
         }
         message
     }

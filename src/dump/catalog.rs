@@ -1,7 +1,7 @@
 //! `steward.restored`, and the tables that its rows go to. All of it runs as steward.
 
 use crate::error::Result;
-use crate::jobs;
+use crate::jobs::{self, Kind};
 use crate::pg::ident::Qualified;
 use crate::pg::{Oid, query};
 
@@ -69,6 +69,10 @@ pub(super) fn take_lost() -> Result<Vec<Qualified>> {
 
 /// Gives a table the policy, the job and the notes that it was dumped with.
 pub(super) fn put_in_place(set: &Restored) -> Result<Outcome> {
+    match &set.job {
+        Some(job) => jobs::restore(set.table, job)?,
+        None => jobs::create(Kind::Partition, set.table)?,
+    }
     let kept = match set.is_range {
         true => keep_range(set)?,
         false => keep_hash(set)?,
@@ -76,10 +80,6 @@ pub(super) fn put_in_place(set: &Restored) -> Result<Outcome> {
     let Some(lost_template) = kept else {
         return Ok(Outcome { was_managed: true, ..Outcome::default() });
     };
-    match &set.job {
-        Some(job) => jobs::restore(set.table, job)?,
-        None => jobs::create("partition", set.table)?,
-    }
     let lost_retired = match &set.retired {
         Some(retired) => keep_retired(set.table, retired)?,
         None => 0,

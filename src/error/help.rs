@@ -156,6 +156,10 @@ impl Error {
                     "Rows that others may point to cannot leave: drop the foreign key of {referencing}."
                 ),
             }),
+            Self::UnknownKind { .. } => Some(
+                "A later version has made it: restart the server with that version's library, or delete the job."
+                    .into(),
+            ),
             Self::SlowToSee { referencing, .. } => Some(format!(
                 "Everybody would wait for as long: create an index on the referencing columns of {referencing}, \
                  ANALYZE it, or raise pg_steward.lock_timeout."

@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use super::catalog::{self, Job};
 use super::runs;
+use super::task::Kind;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::settings::Pinned;
@@ -91,7 +92,7 @@ pub(crate) struct Changes<'a> {
 pub(crate) fn alter_job(
     job_id: Option<i64>,
     changes: Changes<'_>,
-    has_clock: impl FnOnce(Oid) -> Result<bool>,
+    has_clock: impl FnOnce(Kind, Oid) -> Result<bool>,
 ) -> Result<()> {
     let Changes { schedule, time_zone, priority, max_runtime, enabled } = changes;
     let job_id = job_id.ok_or(Error::NullArgument { argument: "job_id" })?;
@@ -103,7 +104,7 @@ pub(crate) fn alter_job(
         hint: hint.to_owned(),
     };
     let schedule = schedule.map(str::trim);
-    let own_clock = schedule.is_some() && has_clock(job.target)?;
+    let own_clock = schedule.is_some() && has_clock(Kind::parse(&job.kind)?, job.target)?;
     for (argument, given) in
         [("schedule", schedule.filter(|_| own_clock)), ("time_zone", time_zone)]
     {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::runs::start_run;
+use super::task::Kind;
 use crate::error::{Error, Result};
 use crate::pg::locks::{self, TargetLock};
 use crate::pg::touched::Touched;
@@ -90,12 +91,12 @@ pub(super) fn arrived() -> Result<()> {
 
 /// Makes the job of a policy, due at once, where there is none. A number that is taken is passed over: a dump
 /// that is restored beside other sets sets the sequence back.
-pub(crate) fn create(kind: &str, target: Oid) -> Result<()> {
+pub(crate) fn create(kind: Kind, target: Oid) -> Result<()> {
     let _creating = Creating::begin();
     loop {
         let made = query::change(
             "INSERT INTO steward.job (kind, target) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            &[kind.into(), target.into()],
+            &[kind.as_str().into(), target.into()],
         )?;
         if made > 0 || find_by_target(target)?.is_some() {
             return Ok(());
@@ -128,9 +129,22 @@ pub(crate) fn restore(target: Oid, dumped: &str) -> Result<()> {
     }
 }
 
-/// Forgets the job of a policy; its history stays until it is trimmed.
-pub(crate) fn delete(target: Oid) -> Result<()> {
-    query::change("DELETE FROM steward.job WHERE target = $1", &[target.into()]).map(|_| ())
+/// Forgets the job of a policy, and with it the policy, whatever kind it is of; its history stays until it is
+/// trimmed. False: there was none.
+pub(crate) fn forget(target: Oid) -> Result<bool> {
+    query::change("DELETE FROM steward.job WHERE target = $1", &[target.into()])
+        .map(|gone| gone > 0)
+}
+
+/// The same of those whose target is gone without a word: no event trigger fires where session_replication_role is
+/// replica. Their next run would find that out, but it can be months away.
+pub(crate) fn forget_gone() -> Result<()> {
+    query::change(
+        "DELETE FROM steward.job j
+          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = j.target)",
+        &[],
+    )
+    .map(|_| ())
 }
 
 /// The job of one table or view.
@@ -183,7 +197,7 @@ pub(crate) fn claim(job_id: i64, now: i64, if_it_crashes: i64) -> Result<Option<
 }
 
 /// The jobs of one kind whose target belongs to `caller`, or to nobody because it is gone.
-pub(crate) fn owned(kind: &str, caller: Oid) -> Result<Vec<Job>> {
+pub(crate) fn owned(kind: Kind, caller: Oid) -> Result<Vec<Job>> {
     query::rows(
         jobs_sql!(
             "LEFT JOIN pg_catalog.pg_class c ON c.oid = j.target
@@ -191,7 +205,7 @@ pub(crate) fn owned(kind: &str, caller: Oid) -> Result<Vec<Job>> {
                 AND (c.oid IS NULL OR pg_catalog.pg_has_role($2, c.relowner, 'USAGE'))
               ORDER BY j.job_id"
         ),
-        &[kind.into(), caller.into()],
+        &[kind.as_str().into(), caller.into()],
         job,
     )
 }
@@ -370,4 +384,11 @@ pub(crate) fn target_owner(target: Oid) -> Result<Option<(Oid, String)>> {
         &[target.into()],
         |row| Ok((row.required(1)?, row.required(2)?)),
     )
+}
+
+/// The name of a job's target; its number when it is gone.
+pub(crate) fn target_name(target: Oid) -> Result<String> {
+    query::one("SELECT $1::pg_catalog.regclass::pg_catalog.text", &[target.into()], |row| {
+        row.required(1)
+    })
 }

@@ -3,6 +3,7 @@
 use pgrx::JsonB;
 
 use super::catalog::{Job, registry};
+use super::task::Status;
 use crate::error::{Error, Result};
 use crate::pg::locks::TargetLock;
 use crate::pg::{Oid, clock, query, signals};
@@ -82,7 +83,7 @@ pub(crate) fn record_idle_run(job: &Job, looked_at: i64, detail: JsonB) -> Resul
 pub(crate) fn finish_run(
     run_id: i64,
     at: i64,
-    status: &str,
+    status: Status,
     error: Option<&Error>,
     detail: JsonB,
 ) -> Result<()> {
@@ -92,7 +93,7 @@ pub(crate) fn finish_run(
           WHERE run_id = $1",
         &[
             run_id.into(),
-            status.into(),
+            status.as_str().into(),
             error.map(Error::sqlstate).into(),
             error.map(Error::recorded).into(),
             detail.into(),

@@ -4,7 +4,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::api::{check_owner, needed};
+use super::access::{check_owner, needed};
 use super::table::{self, Table};
 use crate::error::Error;
 use crate::pg::settings::Pinned;

@@ -1,42 +1,46 @@
-//! Partitioned tables kept complete: range sets ahead of time, hash sets with every remainder.
+//! Partitioned tables kept complete: range sets ahead of time, hash sets with every remainder; and what becomes of
+//! ranges that are old.
 //!
 //! `table` is any partitioned table, `blueprint` knows how a partition is made like its parent,
-//! `range` and `hash` decide which partitions are missing, `steps` is what that comes to, `apply`
-//! takes a step, `api` is the SQL face that both share.
+//! `range` and `hash` decide which partitions are missing, `retention` which leave or move, `steps` is what that
+//! comes to, `apply` takes a step, `run` all of them, `task` is a run as the engine knows it, `api` the SQL face that
+//! all share.
 
+mod access;
 mod api;
 mod apply;
 mod blueprint;
+mod detail;
 mod hash;
 mod inspect;
+mod policy;
 mod range;
+mod retention;
+mod run;
 mod steps;
 mod table;
+mod task;
+mod template;
 
-pub(crate) use api::{
-    check_owner, drainable, forget, forget_gone, in_time, managed, needed, owned_job, pair_jobs,
-    rows,
-};
-pub(crate) use apply::{Outcome, explaining, naming, retried, take};
-pub(crate) use range::{
-    Drained, Fate, OwnedRange, Past, Period, RawKey, Retention, Tiering, drain, note_seen,
-    remember_make_up,
-};
-pub(crate) use steps::{Action, Reference, Step, Work, lowest};
-pub(crate) use table::{Table, default_partition, name, taken, tree};
+pub(crate) use policy::{drainable, owned_job};
+pub(crate) use task::{drain, plan};
 
 use crate::error::{Error, Result};
 use crate::pg::Oid;
-use table::Strategy;
+use steps::Work;
+use table::{Strategy, Table};
 
-/// Reads a managed set and plans it at an instant; changes nothing.
-pub(crate) fn prepare(parent: Oid, at: i64) -> Result<Work> {
+/// Reads a managed set and plans it at an instant; changes nothing. What failed before and waits for
+/// its next attempt is part of it when that is due at `retry_at`. Creation comes first.
+fn prepare(parent: Oid, at: i64, retry_at: i64) -> Result<Work> {
     let table = Table::read(parent)?;
-    match table.strategy {
+    let mut work = match table.strategy {
         Strategy::Range => range::prepare(table, at),
         Strategy::Hash => hash::prepare(table, at),
         Strategy::List => Err(refusal(table)),
-    }
+    }?;
+    retention::extend(&mut work, retry_at)?;
+    Ok(work)
 }
 
 /// Whether a clock says when a managed set is due again; else it is looked at every so often.
@@ -47,6 +51,12 @@ pub(crate) fn has_clock(parent: Oid) -> Result<bool> {
         Strategy::Hash => Ok(false),
         Strategy::List => Err(refusal(table)),
     }
+}
+
+/// Removes what is left of partitions that are gone, and jobs that are nobody's.
+pub(crate) fn tidy() -> Result<()> {
+    retention::forget_gone()?;
+    policy::forget_strays()
 }
 
 /// Why a table without a policy has none: it is of a kind that cannot have one, or nobody made one.

@@ -12,7 +12,7 @@ use pgrx::{FromDatum, pg_sys};
 use super::encoding;
 use super::identity::AsOwner;
 use crate::error::Result;
-pub(super) use crate::partition::RawKey;
+pub(super) use crate::key::RawKey;
 
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! The server's databases, read without being connected to any.
+//! The server's databases, read without being connected to any; and what is set for our own.
 //!
 //! SPI needs a database to resolve names in; the shared catalog pg_database can be scanned without
 //! (src/backend/postmaster/autovacuum.c, get_database_list).
@@ -7,7 +7,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::encoding;
+use super::{encoding, query};
+use crate::error::Result;
 
 /// Databases that a worker may connect to, with their names: no templates, none that refuses
 /// connections, none that a broken DROP left invalid (datconnlimit = -2).
@@ -61,4 +62,26 @@ pub(crate) fn name(database: pg_sys::Oid) -> Option<String> {
 pub(crate) fn mine() -> pg_sys::Oid {
     // SAFETY: a backend-local variable, constant once connected.
     unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Whether transactions of this database are to be read only unless they say otherwise, for whom nothing else is
+/// set: what the workers find.
+pub(crate) fn is_read_only_by_default() -> Result<bool> {
+    query::one(
+        "SELECT coalesce(
+             (SELECT pg_catalog.split_part(c.c, '=', 2)::pg_catalog.bool
+                FROM pg_catalog.pg_db_role_setting s
+                JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase,
+                     pg_catalog.unnest(s.setconfig) c (c)
+               WHERE d.datname = pg_catalog.current_database() AND s.setrole = 0
+                 AND c.c LIKE 'default_transaction_read_only=%'),
+             (SELECT g.reset_val::pg_catalog.bool FROM pg_catalog.pg_settings g
+               WHERE g.name = 'default_transaction_read_only'
+                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s,
+                                             pg_catalog.unnest(s.setconfig) c (c)
+                                  WHERE s.setrole <> 0 AND c.c LIKE 'default_transaction_read_only=%')),
+             false)",
+        &[],
+        |row| row.required(1),
+    )
 }

@@ -1,23 +1,25 @@
 //! The procedures that do an executor's work while somebody waits: `maintain`, `run_job`,
-//! `drain_default`.
+//! `drain_default`; and `alter_job`, for only the work itself knows whether it has a clock.
 
+use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{drain, errand, run};
-use crate::dump;
+use super::{errand, kinds, run};
 use crate::error::{Error, Result};
-use crate::jobs::{self, Job};
+use crate::jobs::{self, Changes, Job, Kind};
 use crate::pg::locks::TargetLock;
+use crate::pg::settings::Pinned;
 use crate::pg::transaction::{self, Procedure, Transactions, argument};
-use crate::pg::{Oid, called, databases, identity, query, report, settings};
+use crate::pg::{Oid, Text, called, databases, identity, report, settings};
+use crate::{dump, partition};
 
 #[pg_extern(sql = false)]
 fn maintain(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
     called(|| {
         let procedure = enter(fcinfo, "CALL steward.maintain()")?;
         let jobs = settings::pinned(|| match argument::<Oid>(fcinfo, 0) {
-            Some(parent) => crate::partition::owned_job(parent).map(|job| vec![job]),
+            Some(parent) => partition::owned_job(parent).map(|job| vec![job]),
             None => owned_jobs(),
         })?;
         Ok(run_all(&procedure, &jobs)?)
@@ -45,8 +47,31 @@ fn drain_default(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<
         let procedure = enter(fcinfo, "CALL steward.drain_default()")?;
         let parent =
             argument::<Oid>(fcinfo, 0).ok_or(Error::NullArgument { argument: "parent" })?;
-        let job = settings::pinned(|| crate::partition::drainable(parent))?;
-        Ok(drain::drain(&procedure, &job)?)
+        let job = settings::pinned(|| partition::drainable(parent))?;
+        let registry = identity::as_steward(jobs::registry)?;
+        let lock = TargetLock::wait(registry, job.target);
+        // A snapshot from before the wait would not show what the other run did.
+        procedure.commit();
+        let transactions = Transactions::Procedure(&procedure);
+        Ok(run::run_task(&transactions, &job, partition::drain(job.target), &lock)?)
+    })
+}
+
+#[pg_extern(sql = false)]
+fn alter_job(
+    job_id: Option<i64>,
+    schedule: Option<Text>,
+    time_zone: Option<Text>,
+    priority: Option<i32>,
+    max_runtime: Option<Interval>,
+    enabled: Option<bool>,
+) -> std::result::Result<(), ErrorReport> {
+    called(|| {
+        let schedule = schedule.as_deref();
+        let time_zone = time_zone.as_deref();
+        let _pinned = Pinned::begin();
+        let changes = Changes { schedule, time_zone, priority, max_runtime, enabled };
+        Ok(jobs::alter_job(job_id, changes, kinds::has_clock)?)
     })
 }
 
@@ -60,7 +85,7 @@ fn enter(fcinfo: pgrx::pg_sys::FunctionCallInfo, name: &'static str) -> Result<P
 /// The partition jobs of what the caller owns.
 fn owned_jobs() -> Result<Vec<Job>> {
     let caller = identity::caller();
-    identity::as_steward(|| jobs::owned("partition", caller))
+    identity::as_steward(|| jobs::owned(Kind::Partition, caller))
 }
 
 /// Runs jobs one after the other; what fails stops no other and is an error at the end.
@@ -88,7 +113,8 @@ fn run_all(procedure: &Procedure, jobs: &[Job]) -> Result<()> {
                 continue;
             }
             if jobs.len() > 1 {
-                report::failure(&target_name(job.target)?, &error);
+                let name = settings::pinned(|| jobs::target_name(job.target))?;
+                report::failure(&name, &error);
             }
             failures.push(error);
         }
@@ -102,12 +128,4 @@ fn run_all(procedure: &Procedure, jobs: &[Job]) -> Result<()> {
             first: Box::new(first.clone()),
         }),
     }
-}
-
-fn target_name(target: Oid) -> Result<String> {
-    settings::pinned(|| {
-        query::one("SELECT $1::pg_catalog.regclass::pg_catalog.text", &[target.into()], |row| {
-            row.required(1)
-        })
-    })
 }

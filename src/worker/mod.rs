@@ -2,9 +2,9 @@
 //! while somebody waits.
 
 mod api;
-mod drain;
 mod errand;
 mod executor;
+mod kinds;
 mod launcher;
 mod run;
 mod scheduler;

@@ -1,26 +1,19 @@
-//! One run of one job: the same whether a worker or a person started it.
+//! One run of one job of any kind: the same whether a worker or a person started it.
 //!
 //! Crash first: a worker's run is logged as started, in its own transaction, before anything is done
 //! (jobs::claim).
 
 use pgrx::JsonB;
-use serde_json::json;
+use serde_json::Value;
 
-use super::SLEW_MICROSECONDS;
+use super::{SLEW_MICROSECONDS, kinds};
 use crate::error::{Error, Result};
-use crate::jobs::{self, Ending, Job};
-use crate::maintenance;
-use crate::partition::{self, Action, Outcome, Work};
+use crate::jobs::{self, Ended, Ending, Job, Look, Next, Planned, Status, Task};
 use crate::pg::deadline::Deadline;
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::transaction::Transactions;
 use crate::pg::{clock, identity, leaving, settings as pg_settings, subtransaction, wakeup};
-use crate::{retention, settings};
-
-/// How long a look waits for a lock on a user's table while it has ours, in milliseconds.
-const BRIEFLY_MILLISECONDS: i32 = 100;
-/// Partition names that `job_runs.detail` lists at most.
-const LISTED: usize = 100;
+use crate::settings;
 
 /// Runs a job whose lock the caller holds. `started` is the run that a worker has already logged; a
 /// person who waits sees a crash, so for them it is logged when there turns out to be something to
@@ -30,44 +23,49 @@ pub(super) fn run(
     transactions: &Transactions<'_>,
     job: &Job,
     started: Option<i64>,
-    lock: &TargetLock,
+    _lock: &TargetLock,
 ) -> Result<()> {
+    let began_at = clock::now();
+    let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     let outcome = {
         let _ours = leaving::Ours::begin(job.target);
-        run_under(transactions, job, started, lock)
+        plan(transactions, job, started.is_none(), began_at)
+            .and_then(|planned| carry_out(transactions, job, started, began_at, planned, deadline))
     };
     // The next one may be another owner's.
     clock::reseed();
     outcome
 }
 
-fn run_under(
+/// Runs a task that is no job's own, such as `drain_default()`; logged as a run of the job all the same.
+pub(super) fn run_task(
     transactions: &Transactions<'_>,
     job: &Job,
-    started: Option<i64>,
+    task: Box<dyn Task>,
     _lock: &TargetLock,
 ) -> Result<()> {
-    let now = clock::now();
+    carry_out(transactions, job, None, clock::now(), Ok(Planned::Task(task)), None)
+}
+
+/// What there is to do; a failure to find that out is one of the run. Err: nobody can be told but the caller.
+type Found = Result<Planned>;
+
+fn plan(transactions: &Transactions<'_>, job: &Job, logs_idle: bool, now: i64) -> Result<Found> {
     // Whoever waits wants to see it tried.
     let retry_at = if transactions.attended() { i64::MAX } else { now };
-    let deadline = job.max_runtime.filter(|_| transactions.in_worker()).map(Deadline::after);
     // Losing the log of a look that found nothing in a crash loses nothing.
-    let look = |is_first: bool| {
+    let look = || {
         transactions.own_without_waiting(|| {
-            let work = pg_settings::with_lock_timeout(BRIEFLY_MILLISECONDS, || {
-                maintenance::prepare(job.target, now, retry_at)
-            })?;
-            partition::note_seen(&work)?;
-            if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
-                forget_what_is_back(job)?;
+            let planned = kinds::plan(job, &Look { at: now, retry_at })?;
+            if let Planned::Nothing(ended) = &planned
+                && logs_idle
+            {
+                record_idle(transactions, job, now, ended)?;
             }
-            if is_first && started.is_none() && work.is_idle() {
-                record_idle(transactions, job, now, &work)?;
-            }
-            Ok(work)
+            Ok(planned)
         })
     };
-    let prepared = match look(true) {
+    let found = match look() {
         // Waited for where nothing of ours is locked meanwhile, so that DROP EXTENSION, and the views
         // behind it, do not wait as long.
         Err(error) if error.is_lock_trouble() => transactions
@@ -78,52 +76,51 @@ fn run_under(
                 });
                 Ok(())
             })
-            .and_then(|()| look(true)),
+            .and_then(|()| look()),
         outcome => outcome,
     };
-    let prepared = prepared.map_err(|error| partition::naming(transactions, job.target, error));
-    if !transactions.in_worker() && prepared.as_ref().is_ok_and(Work::needs_worker) {
-        return Err(Error::NeedsWorker);
-    }
-    let run_id = match started {
-        Some(run_id) => run_id,
-        None if prepared.as_ref().is_ok_and(Work::is_idle) => return Ok(()),
-        None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, now)))?,
-    };
-    let progress = |so_far: &Outcome| {
-        let detail = JsonB(detail(so_far));
-        transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, detail)))
-    };
-    let outcome = prepared.and_then(|work| {
-        let outcome = maintenance::carry_out(transactions, &work, progress)?;
-        if !outcome.finalized() {
-            return Ok((work, outcome));
+    match found {
+        Err(error) if error.is_lock_trouble() => {
+            let name = transactions.own(|| jobs::target_name(job.target))?;
+            let lock_timeout = settings::lock_timeout_milliseconds();
+            Ok(Err(error.naming_lock(&name, lock_timeout)))
         }
-        // A detach that somebody has broken off stood in the place of a period that may be wanted.
-        let work = look(false)?;
-        let rest = maintenance::carry_out(transactions, &work, progress)?;
-        Ok((work, outcome.followed_by(rest)))
-    });
-    let deadline_passed = deadline.is_some_and(Deadline::has_passed);
-    finish(transactions, job, run_id, now, &outcome, deadline_passed)?;
-    match outcome {
-        Ok((_, outcome)) => outcome.result(),
-        Err(error) => Err(error),
+        found => Ok(found),
     }
 }
 
-/// What retention has noted of tables that are partitions again, or gone; unless somebody holds that
-/// locked, whom nothing else waits for.
-fn forget_what_is_back(job: &Job) -> Result<()> {
-    let forgotten = subtransaction::run(|| {
-        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            retention::withdraw(job.target)
-        })
-    });
-    match forgotten {
-        Err(error) if error.is_lock_trouble() => Ok(()),
-        outcome => outcome,
+fn carry_out(
+    transactions: &Transactions<'_>,
+    job: &Job,
+    started: Option<i64>,
+    began_at: i64,
+    found: Found,
+    deadline: Option<Deadline>,
+) -> Result<()> {
+    if let Ok(Planned::Task(task)) = &found
+        && !transactions.in_worker()
+        && task.needs_worker()
+    {
+        return Err(Error::NeedsWorker);
     }
+    let run_id = match (started, &found) {
+        (Some(run_id), _) => run_id,
+        (None, Ok(Planned::Nothing(_))) => return Ok(()), // it has been logged
+        (None, _) => {
+            transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, began_at)))?
+        }
+    };
+    let progress = |so_far: Value| {
+        transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, JsonB(so_far))))
+    };
+    let outcome = found.and_then(|planned| match planned {
+        Planned::Nothing(ended) => Ok(ended),
+        Planned::Task(task) => task.run(transactions, &progress),
+    });
+    let ended = outcome.unwrap_or_else(Ended::failed);
+    let deadline_passed = deadline.is_some_and(Deadline::has_passed);
+    finish(transactions, job, run_id, began_at, &ended, ended.status(deadline_passed))?;
+    ended.result()
 }
 
 /// Logs, in the transaction that looked, that there was nothing to do.
@@ -131,12 +128,13 @@ fn record_idle(
     transactions: &Transactions<'_>,
     job: &Job,
     looked_at: i64,
-    work: &Work,
+    ended: &Ended,
 ) -> Result<()> {
-    identity::as_steward(|| {
-        jobs::record_idle_run(job, looked_at, JsonB(detail(&Outcome::default())))
-    })?;
-    note_next(transactions, job, work.due_again_at, 0)
+    identity::as_steward(|| jobs::record_idle_run(job, looked_at, JsonB(ended.detail.clone())))?;
+    match ended.next {
+        Next::At(at) => note_next(transactions, job, at, 0),
+        Next::Retry { .. } | Next::Unchanged => Ok(()),
+    }
 }
 
 fn finish(
@@ -144,67 +142,41 @@ fn finish(
     job: &Job,
     run_id: i64,
     began_at: i64,
-    outcome: &Result<(Work, Outcome)>,
-    deadline_passed: bool,
+    ended: &Ended,
+    status: Status,
 ) -> Result<()> {
     let now = clock::now();
-    let failed =
-        |due_again_at| Ending::Failed { consecutive: job.failures.saturating_add(1), due_again_at };
-    let (status, error, detail, ending) = match outcome {
-        Ok((work, outcome)) => {
-            let error = outcome.result().err();
-            let more_at = outcome.more_at.unwrap_or(work.due_again_at).min(work.due_again_at);
-            let ending = match &error {
-                None => Ending::Succeeded { due_again_at: more_at },
-                // What is looked at every so often waits as long as it has failed for: each look at what
-                // is locked costs a worker lock_timeout.
-                Some(error) if error.is_lock_trouble() && !work.has_clock() => failed(None),
-                // What failed does not keep the rest waiting that went well so far.
-                Some(_) if !outcome.done.is_empty() => failed(Some(more_at)),
-                Some(_) => failed(Some(work.due_again_at)),
-            };
-            let (status, error) = match (&outcome.deferred, error) {
-                (Some(reason), None) if outcome.done.is_empty() => {
-                    ("deferred", Some(reason.clone()))
-                }
-                (_, error) => (status(error.as_ref(), deadline_passed), error),
-            };
-            (status, error, detail(outcome), ending)
-        }
-        Err(error) => {
-            (status(Some(error), deadline_passed), Some(error.clone()), json!({}), failed(None))
-        }
-    };
-    let failures = match ending {
-        // Somebody stopped it: that says nothing of the job.
-        Ending::Failed { .. } if status == "cancelled" => job.failures,
-        Ending::Failed { consecutive, .. } => consecutive,
-        Ending::Succeeded { .. } => 0,
-    };
-    let next = match now < began_at - SLEW_MICROSECONDS {
-        true => now, // the clock was set back: what the work said by the other one is void
-        false => jobs::next_run_at(now, ending, clock::random()),
+    let ending = match ended.next {
+        Next::At(due_again_at) => Some(Ending::Succeeded { due_again_at }),
+        Next::Retry { at_the_latest } => Some(Ending::Failed {
+            consecutive: job.failures.saturating_add(1),
+            due_again_at: at_the_latest,
+        }),
+        Next::Unchanged => None,
     };
     transactions.own(|| {
         identity::as_steward(|| {
-            jobs::finish_run(run_id, now, status, error.as_ref(), JsonB(detail.clone()))
+            let detail = JsonB(ended.detail.clone());
+            jobs::finish_run(run_id, now, status, ended.error.as_ref(), detail)
         })?;
+        let Some(ending) = ending else { return Ok(()) };
+        let failures = match ending {
+            // Somebody stopped it: that says nothing of the job.
+            Ending::Failed { .. } if status == Status::Cancelled => job.failures,
+            Ending::Failed { consecutive, .. } => consecutive,
+            Ending::Succeeded { .. } => 0,
+        };
+        let next = match now < began_at - SLEW_MICROSECONDS {
+            true => now, // the clock was set back: what the work said by the other one is void
+            false => jobs::next_run_at(now, ending, clock::random()),
+        };
         note_next(transactions, job, next, failures)
     })
 }
 
-fn status(error: Option<&Error>, deadline_passed: bool) -> &'static str {
-    match error {
-        None => "succeeded",
-        Some(error) if error.is_cancel() && deadline_passed => "timed_out",
-        Some(error) if error.is_cancel() => "cancelled",
-        Some(_) => "failed",
-    }
-}
-
 /// Notes when the job runs next, unless somebody holds its row locked in an open transaction, who
 /// must not pin us for longer than anybody else. The claim has put a worker's job off already.
-pub(super) fn note_next(
+fn note_next(
     transactions: &Transactions<'_>,
     job: &Job,
     next_run_at: i64,
@@ -234,53 +206,7 @@ fn reschedule(
     Ok(())
 }
 
-/// What `job_runs.detail` says of a run.
-pub(super) fn detail(outcome: &Outcome) -> serde_json::Value {
-    let failed: Vec<_> = outcome
-        .failed
-        .iter()
-        .take(LISTED)
-        .map(|(partition, error)| {
-            json!({"partition": partition, "sqlstate": error.sqlstate(), "error": error.recorded()})
-        })
-        .collect();
-    let named = |wanted: &[Action]| -> Vec<&String> {
-        let of = |(action, _): &&(Action, String)| wanted.contains(action);
-        outcome.done.iter().filter(of).map(|(_, name)| name).take(LISTED).collect()
-    };
-    let count = |wanted| outcome.done.iter().filter(|(action, _)| *action == wanted).count();
-    let mut detail = json!({
-        "created": count(Action::Create),
-        "failed": outcome.failed.len(),
-        "partitions": named(&[Action::Create]),
-        "failures": failed,
-    });
-    // What most sets never do is not listed with a zero.
-    let done = [
-        ("detached", count(Action::Detach) + count(Action::Finalize)),
-        ("archived", count(Action::Archive)),
-        ("dropped", count(Action::Drop)),
-        ("moved", count(Action::Move)),
-    ];
-    for (key, count) in done.into_iter().filter(|(_, count)| *count > 0) {
-        detail[key] = count.into();
-    }
-    let retired = named(&[Action::Detach, Action::Finalize]);
-    if !retired.is_empty() {
-        detail["retired"] = json!(retired);
-    }
-    if outcome.waits_for_place {
-        detail["waiting_for"] =
-            json!("a place for an archive or a copy: as many as may be are at work");
-    }
-    if let Some((done, all)) = outcome.bytes {
-        detail["bytes_done"] = done.into();
-        detail["bytes_total"] = all.into();
-    }
-    detail
-}
-
-/// Removes what is left of a policy whose table is gone. True: it was.
+/// Removes what is left of a policy whose object is gone. True: it was.
 pub(super) fn forget_orphan(
     transactions: &Transactions<'_>,
     error: &Error,
@@ -289,6 +215,6 @@ pub(super) fn forget_orphan(
     if !matches!(error, Error::NoSuchRelation { .. }) {
         return Ok(false);
     }
-    transactions.own(|| partition::forget(job.target))?;
+    transactions.own(|| identity::as_steward(|| jobs::forget(job.target)))?;
     Ok(true)
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{SAY_AGAIN_MICROSECONDS, SLEW_MICROSECONDS, executor};
+use super::{SAY_AGAIN_MICROSECONDS, SLEW_MICROSECONDS, executor, kinds};
 use crate::error::{Error, Result};
 use crate::jobs::Job;
 use crate::pg::locks;
@@ -12,7 +12,7 @@ use crate::pg::shared_memory::{self, NEVER, Slot};
 use crate::pg::touched::Touched;
 use crate::pg::workers::Worker;
 use crate::pg::{Oid, clock, places, query, report, signals, transaction, workers};
-use crate::{alerts, dump, jobs, partition, retention, settings};
+use crate::{alerts, dump, jobs, settings};
 
 /// What the postmaster calls.
 pub(super) const ENTRY_POINT: &str = "pg_steward_scheduler_main";
@@ -353,9 +353,8 @@ impl Scheduler {
         let keep = settings::history_retention_minutes();
         let most = i64::from(TRIM_AT_ONCE);
         let trimmed = transaction::with_extension(|| {
-            partition::forget_gone()?;
-            retention::forget_gone()?;
-            partition::pair_jobs()?;
+            jobs::forget_gone()?;
+            kinds::tidy()?;
             Ok(jobs::trim_history(keep, most)?.max(alerts::trim(keep, most)?))
         });
         let more = match trimmed {

@@ -235,24 +235,28 @@ fn every_way_to_restore_brings_the_sets_by_their_names_of_today() {
 }
 
 #[test]
-fn a_policy_without_a_job_gets_one_and_a_job_without_a_policy_goes() {
+fn a_policy_is_gone_with_its_job_and_a_job_without_a_policy_goes() {
     let cluster = server();
     let name = source(&cluster, SETS);
     let mut client = cluster.connect(&name).unwrap();
-    let break_up = "DELETE FROM steward.job WHERE target = 'app.c'::regclass;
-                    DELETE FROM steward.range_policy WHERE parent = 'app.a'::regclass";
-    client.run(break_up);
-    client.run("CALL steward.maintain('app.c')");
-    assert_eq!(client.column::<String>(MANAGED), ["app.c  5", "big.b 3 5"]);
-    assert_eq!(client.value::<i64>("SELECT count(*) FROM steward.jobs"), 2);
-    // A scheduler cleans up when it comes first.
-    client.run("SELECT steward.manage_range('app.a')");
-    client.run(break_up);
+    client.run(
+        "DELETE FROM steward.job WHERE target = 'app.c'::regclass;
+         DELETE FROM steward.range_policy WHERE parent = 'app.a'::regclass",
+    );
+    assert_eq!(client.column::<String>(MANAGED), ["big.b 3 5"]);
+    client.refused(
+        "23503",
+        "INSERT INTO steward.hash_policy (parent, partitions) VALUES ('app.c'::regclass, 4)",
+    );
+    let refusal = client.refused("42704", "CALL steward.maintain('app.c')");
+    assert!(refusal.hint().unwrap().contains("manage_hash"), "{refusal}");
+    client.run("SELECT steward.manage_hash('app.c', 4)");
+    // A scheduler cleans up.
     cluster.restart().unwrap();
     let mut client = cluster.connect(&name).unwrap();
     wait_until(SOON, "they are two and two", || {
         client.value::<i64>("SELECT count(*) FROM steward.jobs") == 2
-            && client.column::<String>(MANAGED) == ["app.c  5", "big.b 3 5"]
     });
+    assert_eq!(client.column::<String>(MANAGED), ["app.c  5", "big.b 3 5"]);
     goes_on(&mut client, &["app.c  5", "big.b 3 5"]);
 }

@@ -77,8 +77,8 @@ fn a_hash_set_of_an_old_install_whose_key_is_an_expression_fails_and_runs_nothin
     let last = last_run(&mut world.superuser);
     // Jobs that no call has made begin when the session that brings them has ended.
     world.fresh("postgres").run(
-        "INSERT INTO steward.hash_policy (parent, partitions) VALUES ('mallory.h'::regclass, 2);
-         INSERT INTO steward.job (kind, target) VALUES ('partition', 'mallory.h'::regclass)",
+        "INSERT INTO steward.job (kind, target) VALUES ('partition', 'mallory.h'::regclass);
+         INSERT INTO steward.hash_policy (parent, partitions) VALUES ('mallory.h'::regclass, 2)",
     );
     let ended = run_after(last, &mut world.superuser, "mallory.h");
     read_all(&world);

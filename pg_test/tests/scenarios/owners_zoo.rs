@@ -159,8 +159,8 @@ pub(crate) fn populate(world: &mut World) -> i64 {
     }
     // What an older version took; jobs that no call has made begin when this session has ended.
     world.fresh("postgres").run(
-        "INSERT INTO steward.hash_policy (parent, partitions) VALUES ('mallory.hx'::regclass, 2) ON CONFLICT DO NOTHING;
-         INSERT INTO steward.job (kind, target) VALUES ('partition', 'mallory.hx'::regclass) ON CONFLICT DO NOTHING",
+        "INSERT INTO steward.job (kind, target) VALUES ('partition', 'mallory.hx'::regclass) ON CONFLICT DO NOTHING;
+         INSERT INTO steward.hash_policy (parent, partitions) VALUES ('mallory.hx'::regclass, 2) ON CONFLICT DO NOTHING",
     );
     for set in ["t", "q"] {
         for (month, (name, by, bound)) in (1..).zip(BELOW) {

@@ -182,8 +182,10 @@ fn workers_keep_out_while_the_session_that_brings_jobs_is_there() {
     settled_set(&mut client);
     let mut restoring = cluster.session(&name).unwrap();
     restoring.run(
-        "CREATE TEMP TABLE dumped AS SELECT kind, target FROM steward.job; DELETE FROM steward.job;
-         INSERT INTO steward.job (kind, target) SELECT kind, target FROM dumped",
+        "CREATE TEMP TABLE dumped AS SELECT * FROM steward.range_policy;
+         CREATE TEMP TABLE jobs AS SELECT kind, target FROM steward.job; DELETE FROM steward.job;
+         INSERT INTO steward.job (kind, target) SELECT kind, target FROM jobs;
+         INSERT INTO steward.range_policy SELECT * FROM dumped",
     );
     let message = "SELECT message FROM steward.status";
     assert_eq!(

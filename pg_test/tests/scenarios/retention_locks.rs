@@ -141,9 +141,9 @@ fn incoming_foreign_keys_are_refused_and_the_rest_goes_on() {
           ORDER BY lower_bound::int",
     );
     assert_eq!(left[..2], ["0", "20"]);
-    // One that points to the set keeps all; creation goes on.
+    // Of one that points to the set the rows keep what they point to; creation goes on.
     db.client.run(
-        "DROP TABLE to_one; CREATE TABLE to_all (k bigint REFERENCES keys);
+        "DROP TABLE to_one; CREATE TABLE to_all (k bigint REFERENCES keys); INSERT INTO to_all VALUES (1);
          INSERT INTO keys VALUES (61)",
     );
     let error = db.client.refused("2BP01", "CALL steward.maintain('keys')");
@@ -156,4 +156,22 @@ fn incoming_foreign_keys_are_refused_and_the_rest_goes_on() {
     db.client.run("DROP TABLE to_all");
     db.maintain("keys");
     assert_eq!(db.client.value::<String>("SELECT covered_from FROM steward.partition_sets"), "40");
+}
+
+#[test]
+fn a_default_partition_that_the_same_run_makes_again_is_reckoned_with() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE bets (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         SELECT steward.manage_range('bets', '1 day', premake => 1, default_partition => true,
+                                     start_at => (current_date - 4)::text);
+         SELECT steward.set_retention('bets', '1 day'); DROP TABLE bets_default",
+    );
+    let planned: Vec<String> = db.client.column(
+        "SELECT DISTINCT format('%s %s', reason LIKE '%at once, for there is a default partition%',
+                                sql LIKE '%CONCURRENTLY%')
+           FROM steward.plan('bets') WHERE action = 'detach'",
+    );
+    assert_eq!(planned, ["t f"]);
+    db.maintain("bets");
 }

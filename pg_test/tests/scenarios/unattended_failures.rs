@@ -3,7 +3,9 @@
 use pg_test::cluster::{Ask, wait_until};
 use pg_test::fixtures;
 
-use crate::unattended_support::{SOON, drop_newest, exists, make_due, unattended_runs};
+use crate::unattended_support::{
+    SOON, drop_newest, exists, lose_newest, make_due, settled_set, unattended_runs,
+};
 
 #[test]
 fn a_failing_job_is_recorded_backs_off_recovers_by_itself_and_stops_no_other() {
@@ -157,4 +159,26 @@ fn a_table_that_vanished_without_its_policy_is_forgotten() {
     let lost = drop_newest(&mut client, "wins");
     make_due(&mut client);
     wait_until(SOON, "the other is kept up", || exists(&mut client, &lost));
+}
+
+#[test]
+fn a_job_of_a_kind_that_is_not_known_fails_by_itself() {
+    let cluster = fixtures::shared_cluster();
+    let name = cluster.create_database_with_extension().unwrap();
+    let mut client = cluster.connect(&name).unwrap();
+    settled_set(&mut client);
+    client.run("CREATE TABLE other (id int)");
+    // The workers keep out until the session that inserts a job has ended.
+    cluster.connect(&name).unwrap().run(
+        "INSERT INTO steward.job (kind, target, priority) VALUES ('refresh', 'other'::regclass, 100)",
+    );
+    let lost = lose_newest(&mut client, "bets");
+    wait_until(SOON, "the set beside it is kept up", || exists(&mut client, &lost));
+    wait_until(SOON, "it has failed", || {
+        client.value("SELECT count(*) > 0 FROM steward.jobs WHERE kind = 'refresh' AND last_sqlstate = '0A000'")
+    });
+    let job: i64 = client.value("SELECT job_id FROM steward.jobs WHERE kind = 'refresh'");
+    let refusal = client.refused("0A000", &format!("CALL steward.run_job({job})"));
+    assert!(refusal.hint().unwrap().contains("later version"), "{refusal}");
+    client.run("CALL steward.maintain()");
 }

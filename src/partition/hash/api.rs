@@ -7,8 +7,11 @@ use super::plan;
 use super::policy::{self, Request, Set};
 use super::steps;
 use crate::error::{Error, Result};
-use crate::partition::api::{chosen_template, in_time, needed, owned_table, put_in_force, rows};
+use crate::partition::access::{in_time, needed, owned_table};
+use crate::partition::api::rows;
+use crate::partition::policy::put_in_force;
 use crate::partition::table::Strategy;
+use crate::partition::template::chosen_template;
 use crate::pg::settings::Pinned;
 use crate::pg::{Oid, Text, called, clock, transaction};
 

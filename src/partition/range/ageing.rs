@@ -6,11 +6,11 @@ use pgrx::PgSqlErrorCode;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::catalog::Set;
-use super::key::{Axis, Key};
 use super::plan;
 use super::policy::Invalid;
 use super::stored;
 use crate::error::Result;
+use crate::key::{Axis, Key};
 use crate::partition::table;
 use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
 use crate::pg::ident::Qualified;

@@ -8,8 +8,11 @@ use super::policy::{self, Request};
 use super::steps;
 use super::zone;
 use crate::error::{Error, Result};
-use crate::partition::api::{chosen_template, needed, owned_table, put_in_force, rows};
+use crate::partition::access::{needed, owned_table};
+use crate::partition::api::rows;
+use crate::partition::policy::put_in_force;
 use crate::partition::steps::Step;
+use crate::partition::template::chosen_template;
 use crate::pg::settings::Pinned;
 use crate::pg::{Oid, Text, called, clock, report, transaction};
 

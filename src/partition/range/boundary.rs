@@ -1,13 +1,13 @@
 //! A boundary that somebody wrote down, as `start_at` and `origin`: read, and written out in full.
 
 use super::catalog::Set;
-use super::encoding::Encoding;
 use super::grid;
-use super::key::{Axis, Key, KeyType};
 use super::policy::{Invalid, Request, parsed};
-use super::width::Width;
 use crate::calendar::{Origin, Zone};
 use crate::error::{Error, Result};
+use crate::key::Encoding;
+use crate::key::Width;
+use crate::key::{Axis, Key, KeyType};
 use crate::pg::bounds::{RawEdge, RawRange};
 use crate::pg::report;
 use crate::pg::time_zone::ServerZone;

@@ -1,12 +1,12 @@
 //! The facts of a managed set: its policy row and what the server's catalogs say of its parent.
 
 use super::ageing::{Age, Retention, Tiering};
-use super::encoding::Encoding;
-use super::key::{Axis, Key, KeyType, RawKey};
 use super::plan::{Edge, Policy, Range};
 use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Zone};
 use crate::error::{Error, Result};
+use crate::key::Encoding;
+use crate::key::{Axis, Key, KeyType, RawKey};
 use crate::partition::blueprint::Subpartitions;
 use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{self, RangeBounds, RawEdge, RawRange};

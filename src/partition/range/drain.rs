@@ -10,10 +10,10 @@ mod period;
 use std::time::Instant;
 
 use super::catalog::{self, Set};
-use super::key::{Key, KeyType};
 use super::plan::{self, Edge, Range};
 use super::{ageing, policy, steps};
 use crate::error::{Error, Result};
+use crate::key::{Encoding, Key, KeyType};
 use crate::partition::apply::{Outcome, retried};
 use crate::partition::steps::Action;
 use crate::partition::table::{self, Table};
@@ -241,10 +241,23 @@ fn readable(key: &Key, set: &Set, column: &str) -> String {
                 _ => "true".into(),
             }
         }
-        KeyType::Text => {
-            format!("{column} COLLATE pg_catalog.\"C\" ~ '^[0-7][0-9A-HJKMNP-TV-Z]{{25}}$'")
-        }
-        KeyType::Bytea => format!("pg_catalog.octet_length({column}) = 16"),
+        KeyType::Text | KeyType::Bytea => match (key.encoding(), key.key_type()) {
+            (Encoding::Ulid, KeyType::Text) => {
+                format!("{column} COLLATE pg_catalog.\"C\" ~ '^[0-7][0-9A-HJKMNP-TV-Z]{{25}}$'")
+            }
+            (Encoding::Ulid, _) => format!("pg_catalog.octet_length({column}) = 16"),
+            // Not of such a type (`Encoding::suits`): none of these rows moves.
+            (
+                Encoding::Plain
+                | Encoding::EpochSeconds
+                | Encoding::EpochMilliseconds
+                | Encoding::EpochMicroseconds
+                | Encoding::EpochNanoseconds
+                | Encoding::UuidV7
+                | Encoding::Snowflake { .. },
+                _,
+            ) => "false".into(),
+        },
         KeyType::SmallInt | KeyType::Integer | KeyType::BigInt | KeyType::Uuid => "true".into(),
     }
 }

@@ -1,8 +1,8 @@
 //! Where the ranges of a set lie that somebody else has made. Pure.
 
-use super::key::FOREVER;
-use super::width::Width;
 use crate::calendar::{Origin, Zone};
+use crate::key::FOREVER;
+use crate::key::Width;
 
 /// How many ranges are tried for a boundary to count from: where clocks go forward at midnight, a day begins
 /// at an hour that says nothing of the others.

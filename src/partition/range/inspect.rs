@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 
 use super::ageing::{self, text};
 use super::catalog::{self, Set};
-use super::key::Axis;
 use super::policy;
 use crate::error::Result;
+use crate::key::Axis;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
 use crate::pg::settings::Pinned;

@@ -5,7 +5,7 @@ use super::catalog::{self, Set};
 use super::policy;
 use crate::error::{Error, Result};
 use crate::jobs;
-use crate::partition::api::owned_table;
+use crate::partition::access::owned_table;
 use crate::pg::{Oid, identity, query, transaction, wakeup};
 
 /// No run of it, and no other such call, until we commit.

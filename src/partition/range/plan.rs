@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::key::{FOREVER, Key};
-use super::width::Width;
 use crate::calendar::Zone;
+use crate::key::Width;
+use crate::key::{FOREVER, Key};
 
 /// One end of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]

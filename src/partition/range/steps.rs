@@ -2,13 +2,13 @@
 
 use super::ageing;
 use super::catalog::{self, Set};
-use super::key::{Axis, FOREVER};
 use super::plan::{self, Edge, Planned, Policy, Reason, Standing};
 use super::policy::{self, Seen};
 use super::stored;
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameKind, NameValue};
 use crate::error::{Error, Result};
+use crate::key::{Axis, FOREVER};
 use crate::partition::steps::{Drafting, Named, Step, Work, look_again_at};
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;

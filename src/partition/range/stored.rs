@@ -5,7 +5,7 @@ use super::catalog::{self, Set};
 use super::plan::{Edge, Planned};
 use super::policy;
 use crate::error::Result;
-use crate::partition::RawKey;
+use crate::key::RawKey;
 use crate::partition::table::{self, Leaf};
 use crate::pg::heap::LastValue;
 use crate::pg::identity::AsOwner;

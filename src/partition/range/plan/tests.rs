@@ -1,8 +1,7 @@
 use super::*;
 use crate::calendar::testing::{ZONES, at, show, zone};
 use crate::calendar::{DAY, HOUR, Micros, Period, Utc};
-use crate::partition::range::encoding::Encoding;
-use crate::partition::range::key::KeyType;
+use crate::key::{Encoding, KeyType};
 use proptest::prelude::*;
 
 mod waiting;

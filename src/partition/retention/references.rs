@@ -5,7 +5,7 @@
 //! where nobody waits for the answer; what takes too long then is not begun.
 
 use crate::error::{Error, Result, WhyReferenced};
-use crate::partition::{Reference, Step, Work};
+use crate::partition::steps::{Reference, Step, Work};
 use crate::pg::ident::{self, Qualified};
 use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::Transactions;

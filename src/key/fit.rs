@@ -1,8 +1,7 @@
 //! Which widths and ages a key has room for.
 
-use super::{Axis, FOREVER, Key, KeyError, KeyType};
+use super::{Axis, FOREVER, Key, KeyError, KeyType, Width};
 use crate::calendar::Period;
-use crate::partition::range::width::Width;
 
 /// The widest range of numbers: a thousandth of the axis, so that a boundary can never leave it by far.
 const MAX_NUMBER_WIDTH: i128 = FOREVER / 1_000;

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::apply::{self, Outcome};
+use super::steps::{Action, Step, Work, lowest};
+use super::{range, retention};
 use crate::error::{Error, Result};
-use crate::partition::{self, Action, Outcome, Step, Work, lowest};
 use crate::pg::transaction::Transactions;
 use crate::pg::{Oid, clock, places, report, workers};
-use crate::{retention, settings};
+use crate::settings;
 
 /// After so long, and when new periods are due, a worker leaves what is old to the next run, which looks
 /// first whether a partition is lacking: an archive, or a copy to another tablespace, can take hours.
@@ -33,7 +35,7 @@ pub(crate) fn carry_out(
     let outcome = Outcome { bytes: retention::bytes(work), ..Outcome::default() };
     // Written down before the first step: see `remember_make_up`.
     if work.remembered != work.make_up_from {
-        transactions.own(|| partition::remember_make_up(work.parent, work.make_up_from))?;
+        transactions.own(|| range::remember_make_up(work.parent, work.make_up_from))?;
     }
     let began = Instant::now();
     let mut run = Run {
@@ -67,7 +69,7 @@ pub(crate) fn carry_out(
         outcome.left_from = lowest(outcome.left_from, work.make_up_from);
     }
     if outcome.left_from != work.make_up_from {
-        transactions.own(|| partition::remember_make_up(work.parent, outcome.left_from))?;
+        transactions.own(|| range::remember_make_up(work.parent, outcome.left_from))?;
     }
     Ok(outcome)
 }
@@ -225,14 +227,14 @@ fn said(step: &Step) -> String {
 }
 
 fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<()> {
-    partition::retried(transactions, work.parent, || match step.subject {
-        None => transactions.step(|| partition::take(work, step)),
+    apply::retried(transactions, work.parent, || match step.subject {
+        None => transactions.step(|| apply::take(work, step)),
         Some(subject) => retention::take(transactions, work, step, subject),
     })
     .map_err(|error| match &error {
-        Error::Sql(sql) if sql.lacks_privilege() || sql.misses_object() => transactions
-            .step(|| Ok(partition::explaining(error.clone(), work.owner)))
-            .unwrap_or(error),
+        Error::Sql(sql) if sql.lacks_privilege() || sql.misses_object() => {
+            transactions.step(|| Ok(apply::explaining(error.clone(), work.owner))).unwrap_or(error)
+        }
         _ => error,
     })
 }

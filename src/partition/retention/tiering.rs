@@ -2,7 +2,8 @@
 
 use super::{catalog, plan, steps};
 use crate::error::{Error, Result};
-use crate::partition::{Action, Past, Step, Tiering, Work};
+use crate::partition::range::{Past, Tiering};
+use crate::partition::steps::{Action, Step, Work};
 use crate::pg::ident::{self, Qualified};
 use crate::pg::{Oid, identity, query};
 

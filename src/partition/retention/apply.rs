@@ -6,7 +6,10 @@ use super::catalog::ArchiveFunction;
 use super::{catalog, references, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
-use crate::partition::{self, Action, Fate, Step, Work};
+use crate::partition::apply as partition;
+use crate::partition::range::Fate;
+use crate::partition::steps::{Action, Step, Work};
+use crate::partition::table;
 use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::{self, Commit, Transactions};
 use crate::pg::{Oid, clock, extension, identity, settings as pg_settings, trigger};
@@ -22,7 +25,7 @@ pub(crate) fn bytes(work: &Work) -> Option<(i64, i64)> {
 /// whose end lets go.
 pub(crate) fn is_free(step: &Step) -> Result<bool> {
     let Some(subject) = step.subject else { return Ok(true) };
-    Ok(partition::tree(subject)?.into_iter().all(locks::table_is_free))
+    Ok(table::tree(subject)?.into_iter().all(locks::table_is_free))
 }
 
 /// Takes a step that is about `subject`.
@@ -100,7 +103,7 @@ fn durability(work: &Work) -> Commit {
 /// Both in one transaction.
 fn detach_at_once(work: &Work, step: &Step, subject: Oid) -> Result<()> {
     // All that the statement locks, the set first, but for tables that point to it; only then what is ours.
-    let default = partition::default_partition(work.parent)?;
+    let default = table::default_partition(work.parent)?;
     let tables: Vec<Oid> = [work.parent].into_iter().chain(default).chain([subject]).collect();
     let lock_timeout = match step.references.is_empty() {
         true => settings::lock_timeout_milliseconds(),
@@ -189,7 +192,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         // pg_advisory_unlock_all() gives back the run's lock too, but not this one, which is the
         // transaction's (lock.c, LockReleaseSession).
         identity::as_steward(|| jobs::keep_runs_away(work.parent))?;
-        let tree = transaction::with_latest_snapshot(|| partition::tree(subject))?;
+        let tree = transaction::with_latest_snapshot(|| table::tree(subject))?;
         under_locks(&tree, TableLock::ShareRowExclusive, || match expect_name(step, subject)? {
             true => Err(Error::PartitionChanged { partition: step.partition.to_string() }),
             false => Ok(()),
@@ -250,7 +253,7 @@ fn archive_function(work: &Work) -> Result<ArchiveFunction> {
     let retention = work.past.as_ref().and_then(|past| past.retention.as_ref());
     let signature = retention.and_then(|policy| policy.archive_function.as_deref());
     transaction::with_latest_snapshot(|| {
-        let set = partition::name(work.parent)?.map(|name| name.to_string()).unwrap_or_default();
+        let set = table::name(work.parent)?.map(|name| name.to_string()).unwrap_or_default();
         catalog::archive_function(&set, signature.unwrap_or_default(), work.owner)
     })
 }

@@ -12,6 +12,6 @@ mod relocation;
 mod steps;
 mod tiering;
 
-pub(crate) use apply::{bytes, is_free, take};
-pub(crate) use catalog::{forget_gone, withdraw};
-pub(crate) use steps::extend;
+pub(super) use apply::{bytes, is_free, take};
+pub(super) use catalog::{forget_gone, withdraw};
+pub(super) use steps::extend;

@@ -1,13 +1,12 @@
 use super::*;
 use crate::calendar::testing::{ZONES, at, zone};
 use crate::calendar::{Origin, Period};
-use crate::partition::range::width::Width;
 use proptest::prelude::*;
 
 use Encoding as E;
 use KeyType as T;
 
-const SNOWFLAKE: Encoding = E::Snowflake { epoch_ms: super::super::encoding::TWITTER_EPOCH_MS };
+const SNOWFLAKE: Encoding = E::Snowflake { epoch_ms: super::encoding::TWITTER_EPOCH_MS };
 
 fn key(key_type: KeyType, encoding: Encoding) -> Key {
     Key::new(key_type, encoding).unwrap()

@@ -1,12 +1,16 @@
 //! What the values of a partition key mean on an axis of whole numbers, and back.
 
+mod encoding;
 mod end;
 mod fit;
+mod width;
 
 use thiserror::Error;
 
-use super::encoding::{Encoding, decimal_text, floor_decimal, ulid_bits, ulid_text, uuid_text};
 use crate::calendar::{DAY, Date, HOUR, MINUTE, Micros, SECOND, Utc, WallClock, Zone};
+pub(crate) use encoding::Encoding;
+use encoding::{decimal_text, floor_decimal, ulid_bits, ulid_text, uuid_text};
+pub(crate) use width::Width;
 
 /// Beyond every value of every key: what `infinity`, `NaN` and the like mean on the axis.
 /// `-FOREVER` is beyond at the other end.
@@ -190,6 +194,12 @@ impl Key {
     #[must_use]
     pub(crate) fn key_type(&self) -> KeyType {
         self.key_type
+    }
+
+    /// How a time is written into it.
+    #[must_use]
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// What this key's values are positions on.

@@ -6,7 +6,7 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use super::plan::Standing;
 use crate::error::{Error, Result};
-use crate::partition::{Fate, Period, Retention};
+use crate::partition::range::{Fate, Period, Retention};
 use crate::pg::ident::Qualified;
 use crate::pg::{Oid, clock, identity, query};
 

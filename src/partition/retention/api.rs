@@ -7,7 +7,8 @@ use pgrx::prelude::*;
 
 use super::catalog;
 use crate::error::{Error, Result};
-use crate::partition::{Fate, OwnedRange, Retention, Tiering, needed};
+use crate::partition::access::needed;
+use crate::partition::range::{Fate, OwnedRange, Retention, Tiering};
 use crate::pg::settings::Pinned;
 use crate::pg::{Oid, Text, called, encoding, ident, identity, query};
 

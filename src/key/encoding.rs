@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::key::{KeyError, KeyType};
+use super::{KeyError, KeyType};
 
 /// Twitter's epoch, in milliseconds since 1970: what `'snowflake'` means without an epoch of its own.
 pub(crate) const TWITTER_EPOCH_MS: i64 = 1_288_834_974_657;

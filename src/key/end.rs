@@ -1,7 +1,7 @@
 //! Where a range of keys ends that ends at an odd one.
 
+use super::encoding::{Encoding, ulid_bits};
 use super::{Key, RawKey};
-use crate::partition::range::encoding::ulid_bits;
 
 impl Key {
     /// The position of a value, rounded up: no key below the value lies at it or after it. `None` for what
@@ -16,7 +16,7 @@ impl Key {
             RawKey::Bytes(bytes) => {
                 bytes.as_slice().try_into().ok().map(|bytes| bits(u128::from_be_bytes(bytes)))
             }
-            RawKey::Text(text) => ulid_bits(text).map(bits),
+            RawKey::Text(text) => self.text_bits(text).map(bits),
             RawKey::Decimal(_) => None,
         };
         let is_rounded = match raw {
@@ -24,6 +24,20 @@ impl Key {
             _ => below.and_then(|below| self.decode(&below)).is_some_and(|below| below >= down),
         };
         Some(if is_rounded { down.saturating_add(1) } else { down })
+    }
+
+    /// What a key that is text stands for.
+    fn text_bits(&self, text: &str) -> Option<u128> {
+        match self.encoding {
+            Encoding::Ulid => ulid_bits(text),
+            Encoding::Plain
+            | Encoding::EpochSeconds
+            | Encoding::EpochMilliseconds
+            | Encoding::EpochMicroseconds
+            | Encoding::EpochNanoseconds
+            | Encoding::UuidV7
+            | Encoding::Snowflake { .. } => None,
+        }
     }
 
     /// Whether a number lies between two positions: then it and its negative are not rounded to the same

@@ -7,7 +7,9 @@ use super::catalog::{self, Leaving};
 use super::plan::{self, Case, Phase, Standing};
 use super::{references, relocation, tiering};
 use crate::error::{Error, Result, WhyReferenced};
-use crate::partition::{Action, Fate, Past, Period, Reference, Retention, Step, Work, name};
+use crate::partition::range::{Fate, Past, Period, Retention};
+use crate::partition::steps::{Action, Reference, Step, Work};
+use crate::partition::table::name;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::{Oid, encoding, identity, transaction};
 
@@ -255,11 +257,17 @@ impl Drafting<'_> {
         }
     }
 
+    /// There is one, or is by the time that something leaves.
+    fn has_default(&self) -> bool {
+        let makes_it = |step: &Step| step.action == Action::Create && step.begins.is_none();
+        self.past.has_default || self.work.steps.iter().any(makes_it)
+    }
+
     /// Where there is a default partition the server refuses CONCURRENTLY (tablecmds.c,
     /// ATExecDetachPartition). Where a foreign key points to the set nothing may be written between its look for rows
     /// that do and the end.
     fn detaches_at_once(&self, subject: &Subject<'_>) -> bool {
-        self.past.has_default || !subject.references.is_empty()
+        self.has_default() || !subject.references.is_empty()
     }
 
     fn detach_at_once(&self, subject: &Subject<'_>) -> Draft {
@@ -269,7 +277,7 @@ impl Drafting<'_> {
             lock: format!(
                 "ACCESS EXCLUSIVE on {}{} and on {}{}{}",
                 self.set,
-                if self.past.has_default { ", on its default partition" } else { "" },
+                if self.has_default() { ", on its default partition" } else { "" },
                 subject.name,
                 self.also("SHARE ROW EXCLUSIVE"),
                 subject

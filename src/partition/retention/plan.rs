@@ -1,6 +1,6 @@
 //! What is still to be done with a period that is old. Decides only.
 
-use crate::partition::Fate;
+use crate::partition::range::Fate;
 
 /// Where a period stands on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::calendar::Name;
 use crate::error::{Error, Result};
-use crate::partition::taken;
+use crate::partition::table::taken;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::{Oid, encoding, query};
 
