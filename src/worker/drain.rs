@@ -1,8 +1,8 @@
 //! One run of `drain_default()`: logged like any other run of the set's job, crash first.
 
 use pgrx::JsonB;
-use serde_json::json;
 
+use super::detail::Detail;
 use super::run;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Job};
@@ -39,13 +39,10 @@ fn finish(
         Some(error) if error.is_cancel() => "cancelled",
         Some(_) => "failed",
     };
-    let mut detail = run::detail(&drained.outcome);
-    detail["action"] = json!("drain_default");
-    detail["rows_moved"] = json!(drained.rows);
-    detail["rows_left"] = json!(drained.left);
     transactions.own(|| {
         identity::as_steward(|| {
-            jobs::finish_run(run_id, clock::now(), status, error, JsonB(detail))
+            let detail = JsonB(Detail::of_drain(drained).json());
+            jobs::finish_run(run_id, clock::now(), status, error, detail)
         })?;
         // The rows may have stood in the way of the set's own job, which waits after its failures.
         match drained.outcome.done.is_empty() {

@@ -2,6 +2,7 @@
 //! while somebody waits.
 
 mod api;
+mod detail;
 mod drain;
 mod errand;
 mod executor;

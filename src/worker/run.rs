@@ -7,10 +7,11 @@ use pgrx::JsonB;
 use serde_json::json;
 
 use super::SLEW_MICROSECONDS;
+use super::detail::Detail;
 use crate::error::{Error, Result};
 use crate::jobs::{self, Ending, Job};
 use crate::maintenance;
-use crate::partition::{self, Action, Outcome, Work};
+use crate::partition::{self, Outcome, Work};
 use crate::pg::deadline::Deadline;
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::transaction::Transactions;
@@ -19,8 +20,6 @@ use crate::{retention, settings};
 
 /// How long a look waits for a lock on a user's table while it has ours, in milliseconds.
 const BRIEFLY_MILLISECONDS: i32 = 100;
-/// Partition names that `job_runs.detail` lists at most.
-const LISTED: usize = 100;
 
 /// Runs a job whose lock the caller holds. `started` is the run that a worker has already logged; a
 /// person who waits sees a crash, so for them it is logged when there turns out to be something to
@@ -91,7 +90,7 @@ fn run_under(
         None => transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, now)))?,
     };
     let progress = |so_far: &Outcome| {
-        let detail = JsonB(detail(so_far));
+        let detail = JsonB(Detail::of(so_far).json());
         transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, detail)))
     };
     let outcome = prepared.and_then(|work| {
@@ -134,7 +133,7 @@ fn record_idle(
     work: &Work,
 ) -> Result<()> {
     identity::as_steward(|| {
-        jobs::record_idle_run(job, looked_at, JsonB(detail(&Outcome::default())))
+        jobs::record_idle_run(job, looked_at, JsonB(Detail::of(&Outcome::default()).json()))
     })?;
     note_next(transactions, job, work.due_again_at, 0)
 }
@@ -169,7 +168,7 @@ fn finish(
                 }
                 (_, error) => (status(error.as_ref(), deadline_passed), error),
             };
-            (status, error, detail(outcome), ending)
+            (status, error, Detail::of(outcome).json(), ending)
         }
         Err(error) => {
             (status(Some(error), deadline_passed), Some(error.clone()), json!({}), failed(None))
@@ -232,52 +231,6 @@ fn reschedule(
         wakeup::at_commit();
     }
     Ok(())
-}
-
-/// What `job_runs.detail` says of a run.
-pub(super) fn detail(outcome: &Outcome) -> serde_json::Value {
-    let failed: Vec<_> = outcome
-        .failed
-        .iter()
-        .take(LISTED)
-        .map(|(partition, error)| {
-            json!({"partition": partition, "sqlstate": error.sqlstate(), "error": error.recorded()})
-        })
-        .collect();
-    let named = |wanted: &[Action]| -> Vec<&String> {
-        let of = |(action, _): &&(Action, String)| wanted.contains(action);
-        outcome.done.iter().filter(of).map(|(_, name)| name).take(LISTED).collect()
-    };
-    let count = |wanted| outcome.done.iter().filter(|(action, _)| *action == wanted).count();
-    let mut detail = json!({
-        "created": count(Action::Create),
-        "failed": outcome.failed.len(),
-        "partitions": named(&[Action::Create]),
-        "failures": failed,
-    });
-    // What most sets never do is not listed with a zero.
-    let done = [
-        ("detached", count(Action::Detach) + count(Action::Finalize)),
-        ("archived", count(Action::Archive)),
-        ("dropped", count(Action::Drop)),
-        ("moved", count(Action::Move)),
-    ];
-    for (key, count) in done.into_iter().filter(|(_, count)| *count > 0) {
-        detail[key] = count.into();
-    }
-    let retired = named(&[Action::Detach, Action::Finalize]);
-    if !retired.is_empty() {
-        detail["retired"] = json!(retired);
-    }
-    if outcome.waits_for_place {
-        detail["waiting_for"] =
-            json!("a place for an archive or a copy: as many as may be are at work");
-    }
-    if let Some((done, all)) = outcome.bytes {
-        detail["bytes_done"] = done.into();
-        detail["bytes_total"] = all.into();
-    }
-    detail
 }
 
 /// Removes what is left of a policy whose table is gone. True: it was.
