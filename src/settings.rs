@@ -5,6 +5,7 @@ use std::ffi::CString;
 
 use crate::pg::encoding;
 use crate::pg::places::Limits;
+use crate::pg::settings as pg_settings;
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_CONCURRENT_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -14,7 +15,7 @@ static RETENTION_PAUSE: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static EXCLUDED_DATABASES: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
 
-/// Makes the settings known to the server.
+/// Makes the settings known to the server, and no others of our name.
 pub(crate) fn define() {
     GucRegistry::define_bool_guc(
         c"pg_steward.enabled",
@@ -81,6 +82,7 @@ pub(crate) fn define() {
     );
     #[cfg(debug_assertions)]
     define_test_settings();
+    pg_settings::reserve_prefix(c"pg_steward");
 }
 
 /// What only debug builds have.

@@ -131,7 +131,7 @@ impl Task for Drain {
                 true => Next::Unchanged,
                 false => Next::At(clock::now()),
             },
-            detail: Detail::of_drain(&drained.outcome, drained.rows, drained.left).json(),
+            detail: Detail::of_drain(&drained).json(),
         })
     }
 }

@@ -3,15 +3,8 @@
 use pgrx::pg_sys;
 
 use super::clock;
+use super::version::server;
 use crate::error::Result;
-
-unsafe extern "C-unwind" {
-    fn enable_timeout_after(which: u32, milliseconds: i32);
-    fn enable_timeout_at(which: u32, at: pg_sys::TimestampTz);
-    fn get_timeout_active(which: u32) -> bool;
-    fn get_timeout_finish_time(which: u32) -> pg_sys::TimestampTz;
-    fn disable_timeout(which: u32, keep_indicator: bool);
-}
 
 /// `STATEMENT_TIMEOUT` of src/include/utils/timeout.h. Every process that connects to a database has
 /// it registered (postinit.c, InitPostgres); a worker has no statements that would start it.
@@ -30,8 +23,8 @@ impl Deadline {
         let before = Self::in_force();
         // SAFETY: the timeout is registered; its handler sends this process a SIGINT.
         unsafe {
-            disable_timeout(STATEMENT_TIMEOUT, false);
-            enable_timeout_after(STATEMENT_TIMEOUT, milliseconds);
+            server::disable_timeout(STATEMENT_TIMEOUT, false);
+            server::enable_timeout_after(STATEMENT_TIMEOUT, milliseconds);
         }
         Self { at: clock::now().saturating_add(microseconds), before }
     }
@@ -40,8 +33,8 @@ impl Deadline {
     fn in_force() -> Option<pg_sys::TimestampTz> {
         // SAFETY: reads what this process has registered.
         unsafe {
-            get_timeout_active(STATEMENT_TIMEOUT)
-                .then(|| get_timeout_finish_time(STATEMENT_TIMEOUT))
+            server::get_timeout_active(STATEMENT_TIMEOUT)
+                .then(|| server::get_timeout_finish_time(STATEMENT_TIMEOUT))
         }
     }
 
@@ -55,11 +48,11 @@ impl Drop for Deadline {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe {
-            disable_timeout(STATEMENT_TIMEOUT, false);
+            server::disable_timeout(STATEMENT_TIMEOUT, false);
             // One that fired after the last statement must not cancel the next run.
             pg_sys::QueryCancelPending = 0;
             if let Some(before) = self.before {
-                enable_timeout_at(STATEMENT_TIMEOUT, before);
+                server::enable_timeout_at(STATEMENT_TIMEOUT, before);
             }
         }
     }

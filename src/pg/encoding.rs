@@ -17,21 +17,17 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
+use super::version::server;
+
 const UTF8: i32 = pg_sys::pg_enc::PG_UTF8 as i32;
 /// A byte that is no character: this much further on, in the private use area.
 const CARRIED: u32 = 0xf700;
 /// How much longer a character may become (MAX_CONVERSION_GROWTH of src/include/mb/pg_wchar.h).
 const MOST_GROWTH: usize = 4;
 
-unsafe extern "C-unwind" {
-    /// Reads a backend-local variable: SQL_ASCII until the process is connected to a database.
-    safe fn GetDatabaseEncoding() -> i32;
-    fn FindDefaultConversion(schema: pg_sys::Oid, from: i32, to: i32) -> pg_sys::Oid;
-}
-
 /// Whether text is the same in the server's encoding as here.
 pub(crate) fn is_utf8() -> bool {
-    GetDatabaseEncoding() == UTF8
+    server::GetDatabaseEncoding() == UTF8
 }
 
 /// The server's functions for both directions, kept as it keeps those for the client's encoding (src/backend/
@@ -53,7 +49,7 @@ fn conversions() -> Option<Conversions> {
     if let Some(known) = CONVERSIONS.get() {
         return Some(known);
     }
-    let encoding = GetDatabaseEncoding();
+    let encoding = server::GetDatabaseEncoding();
     // SAFETY: reads the state of the transaction.
     let can_look = unsafe { pg_sys::IsTransactionState() };
     if encoding == UTF8 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 || !can_look {
@@ -64,8 +60,9 @@ fn conversions() -> Option<Conversions> {
     let found = unsafe {
         let find = |from, to| {
             let catalog = pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE);
-            let function =
-                pg_sys::ffi::pg_guard_ffi_boundary(|| FindDefaultConversion(catalog, from, to));
+            let function = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                server::FindDefaultConversion(catalog, from, to)
+            });
             (function != pg_sys::InvalidOid).then(|| {
                 let size = size_of::<pg_sys::FmgrInfo>();
                 let kept = pg_sys::MemoryContextAllocZero(pg_sys::TopMemoryContext, size);
@@ -92,7 +89,7 @@ pub(super) fn prepare() {
 /// client_encoding the database's clients are given (as src/backend/access/transam/parallel.c does).
 pub(super) fn send_as_it_is() {
     // SAFETY: connected to a database; one that cannot be set stays as it was.
-    unsafe { pg_sys::SetClientEncoding(GetDatabaseEncoding()) };
+    unsafe { pg_sys::SetClientEncoding(server::GetDatabaseEncoding()) };
 }
 
 /// Converts as much as can be; gives that, and how many bytes of the text it was.

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::locks;
 use crate::error::{Error, Result};
 
 /// A row of `pg_extension`: ours.
@@ -78,15 +79,8 @@ pub(crate) fn hold() -> Result<()> {
 /// next. Errors: somebody is about to drop or update it (55P03).
 pub(crate) fn hold_now() -> Result<()> {
     let seen = find()?;
-    // SAFETY: as above.
-    let is_held = unsafe {
-        pg_sys::ConditionalLockDatabaseObject(
-            pg_sys::ExtensionRelationId,
-            seen.oid,
-            0,
-            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-        )
-    };
+    let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let is_held = locks::try_hold_object(pg_sys::ExtensionRelationId, seen.oid, mode);
     match is_held && find()?.oid == seen.oid {
         true => Ok(()),
         false => Err(Error::LockNotHad { relation: "pg_steward".into(), milliseconds: 0 }),

@@ -11,11 +11,8 @@ use std::sync::OnceLock;
 use pgrx::pg_sys::ObjectAccessType::{OAT_DROP, OAT_POST_ALTER, Type};
 use pgrx::{pg_guard, pg_sys};
 
+use super::version::server;
 use super::wakeup;
-
-unsafe extern "C-unwind" {
-    fn get_partition_ancestors(relation: pg_sys::Oid) -> *mut pg_sys::List;
-}
 
 /// src/include/catalog/pg_inherits.h; 2611 in all majors.
 const INHERITS_RELATION: u32 = 2611;
@@ -80,7 +77,7 @@ unsafe extern "C-unwind" fn is_dropped(relation: pg_sys::Oid) {
         if !pg_sys::get_rel_relispartition(relation) {
             return;
         }
-        let Some(list) = get_partition_ancestors(relation).as_ref() else { return };
+        let Some(list) = server::get_partition_ancestors(relation).as_ref() else { return };
         let cells = std::slice::from_raw_parts(list.elements, list.length.unsigned_abs() as usize);
         cells.iter().map(|cell| cell.oid_value.to_u32()).collect()
     };

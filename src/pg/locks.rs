@@ -109,19 +109,27 @@ const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 /// No hook into these commands: wrapping other people's statements in pgrx's error handling would
 /// cost their errors the CONTEXT.
 pub(crate) fn database_is_wanted() -> bool {
-    let tag = pg_sys::LOCKTAG {
-        locktag_field1: 0,
-        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
-        // SAFETY: a backend-local variable, constant once connected.
-        locktag_field3: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field4: 0,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
-    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-    // SAFETY: the tag lives through the call.
-    let outcome = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
-    outcome == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    // SAFETY: a backend-local variable, constant once connected.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let tag = object_tag(pg_sys::InvalidOid, pg_sys::DatabaseRelationId, database);
+    !acquire_as(&tag, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE, false, true)
+}
+
+/// Locks an object of this database until the transaction ends, if that is to be had without waiting. As
+/// ConditionalLockDatabaseObject does (lmgr.c), which came with a minor release: 16.2 has none.
+pub(super) fn try_hold_object(
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    mode: pg_sys::LOCKMODE,
+) -> bool {
+    // SAFETY: a backend-local variable, constant once connected.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let is_held = acquire_as(&object_tag(database, class, object), mode, false, true);
+    if is_held {
+        // SAFETY: what others have changed meanwhile is looked up anew; inside a transaction.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+    }
+    is_held
 }
 
 /// Keeps the workers out of this database until this session ends, or discards what it has.
@@ -161,17 +169,25 @@ fn acquire_as(
     outcome != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
-/// SET_LOCKTAG_OBJECT of src/include/storage/lock.h, but under the lock method of advisory locks: an
-/// abort releases the session locks of the default one (proc.c, ProcReleaseLocks), and a step that
-/// fails must not end the run's lock.
+/// Of a target's run: under the lock method of advisory locks, for an abort releases the session locks of the
+/// default one (proc.c, ProcReleaseLocks), and a step that fails must not end the run's lock.
 fn tag(registry: pg_sys::Oid, target: pg_sys::Oid) -> pg_sys::LOCKTAG {
+    // SAFETY: a backend-local variable, constant once connected.
+    let database = unsafe { pg_sys::MyDatabaseId };
     pg_sys::LOCKTAG {
-        // SAFETY: a backend-local variable, constant once connected.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: registry.to_u32(),
-        locktag_field3: target.to_u32(),
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+        ..object_tag(database, registry, target)
+    }
+}
+
+/// SET_LOCKTAG_OBJECT of src/include/storage/lock.h. An object of no database is a shared one.
+fn object_tag(database: pg_sys::Oid, class: pg_sys::Oid, object: pg_sys::Oid) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        locktag_field1: database.to_u32(),
+        locktag_field2: class.to_u32(),
+        locktag_field3: object.to_u32(),
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     }
 }

@@ -11,13 +11,9 @@ use std::ffi::{CString, c_void};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use super::version::server;
 use super::{encoding, subtransaction};
 use crate::error::Result;
-
-unsafe extern "C-unwind" {
-    // Not among pgrx's.
-    fn errhint(format: *const std::ffi::c_char, ...) -> i32;
-}
 
 /// What a call gives back to SQL.
 type Answer<T> = std::result::Result<T, ErrorReport>;
@@ -92,7 +88,7 @@ unsafe extern "C-unwind" fn say_anew(_argument: *mut c_void) {
             pg_sys::errdetail_internal(AS_IS, detail.as_ptr());
         }
         if let Some(hint) = &texts.hint {
-            errhint(AS_IS, hint.as_ptr());
+            server::errhint(AS_IS, hint.as_ptr());
         }
     }
 }

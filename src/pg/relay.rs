@@ -7,14 +7,10 @@ use std::time::Duration;
 use pgrx::pg_sys;
 
 use super::subtransaction::SqlError;
+use super::version::server;
 use super::workers::{self, Worker};
 use super::{encoding, signals};
 use crate::error::{Error, Result};
-
-unsafe extern "C-unwind" {
-    fn pq_redirect_to_shm_mq(segment: *mut pg_sys::dsm_segment, queue: *mut pg_sys::shm_mq_handle);
-    fn pq_parse_errornotice(message: pg_sys::StringInfo, report: *mut pg_sys::ErrorData);
-}
 
 /// What the worker is to do.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +148,7 @@ fn hand_on(message: &[u8]) -> Result<()> {
         let buffer = pg_sys::makeStringInfo();
         let body = &message[1..];
         pg_sys::appendBinaryStringInfo(buffer, body.as_ptr().cast(), body.len() as i32);
-        pq_parse_errornotice(buffer, &raw mut report);
+        server::pq_parse_errornotice(buffer, &raw mut report);
         if message[0] == b'E' {
             let text = |text: *mut std::ffi::c_char| {
                 (!text.is_null()).then(|| encoding::decode_name(std::ffi::CStr::from_ptr(text)))
@@ -197,7 +193,7 @@ impl Line {
             let queue = header.add(1).cast::<pg_sys::shm_mq>();
             pg_sys::shm_mq_set_sender(queue, pg_sys::MyProc);
             let handle = pg_sys::shm_mq_attach(queue, segment, std::ptr::null_mut());
-            pq_redirect_to_shm_mq(segment, handle);
+            server::pq_redirect_to_shm_mq(segment, handle);
             Self { header, errand: (*header).errand }
         };
         let database = pg_sys::Oid::from(line.errand.database);

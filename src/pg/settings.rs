@@ -151,3 +151,10 @@ pub(crate) fn session(name: &str, value: &str) {
         );
     }
 }
+
+/// From now on a setting of that prefix is one of those that are defined: another is refused, and one that
+/// has been given already is taken away with a WARNING (src/backend/utils/misc/guc.c).
+pub(crate) fn reserve_prefix(prefix: &CStr) {
+    // SAFETY: the string lives through the call, which copies it.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}

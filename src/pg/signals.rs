@@ -7,14 +7,9 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::{query, subtransaction, version};
+use super::version::{self, server};
+use super::{query, subtransaction};
 use crate::error::Result;
-
-unsafe extern "C-unwind" {
-    fn die(signal: i32);
-    fn SignalHandlerForConfigReload(signal: i32);
-    fn kill(pid: i32, signal: i32) -> i32;
-}
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
@@ -25,8 +20,8 @@ const SIGTERM: i32 = 15;
 pub(crate) fn install() {
     // SAFETY: called once at the start of a worker's main, before signals are let in.
     unsafe {
-        version::handle_signal(SIGHUP, SignalHandlerForConfigReload);
-        version::handle_signal(SIGTERM, die);
+        version::handle_signal(SIGHUP, server::SignalHandlerForConfigReload);
+        version::handle_signal(SIGTERM, server::die);
         pg_sys::BackgroundWorkerUnblockSignals();
         // The postmaster has us ignore SIGHUP until here (bgworker.c, BackgroundWorkerMain), and what it
         // had read when it made us may be old by now.
@@ -94,13 +89,13 @@ pub(crate) fn try_pause(time: Duration) -> Result<()> {
 /// Sends SIGTERM to a worker of ours.
 pub(super) fn terminate(pid: i32) {
     // SAFETY: a system call on a process of this server.
-    unsafe { kill(pid, SIGTERM) };
+    unsafe { server::kill(pid, SIGTERM) };
 }
 
 /// Sends SIGINT to a worker of ours, where no query can be run.
 pub(super) fn interrupt(pid: i32) {
     // SAFETY: a system call on a process of this server.
-    unsafe { kill(pid, SIGINT) };
+    unsafe { server::kill(pid, SIGINT) };
 }
 
 /// Sends SIGINT to a process of this server, as pg_cancel_backend does.

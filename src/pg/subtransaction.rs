@@ -13,6 +13,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 use super::encoding;
+use super::version::server;
 use crate::error::{Error, Result};
 
 /// An SQL error that was caught: what a client would have been told.
@@ -146,15 +147,6 @@ unsafe fn note_texts() {
         }
         server::FreeErrorData(report);
         pg_sys::CurrentMemoryContext = context;
-    }
-}
-
-mod server {
-    use pgrx::pg_sys::ErrorData;
-
-    unsafe extern "C-unwind" {
-        pub(super) fn CopyErrorData() -> *mut ErrorData;
-        pub(super) fn FreeErrorData(report: *mut ErrorData);
     }
 }
 
