@@ -17,6 +17,9 @@ use crate::tally::Tally;
 /// How many lines of a failed stage are shown.
 const SHOWN: usize = 80;
 
+/// How long to fuzz.
+const FUZZ_SECONDS_VARIABLE: &str = "PG_STEWARD_FUZZ_SECONDS";
+
 /// In the path of every in-server test's name, and in no other test's: pgrx makes it so.
 const IN_SERVER: &str = "::pg_";
 
@@ -125,6 +128,16 @@ impl Verification {
     pub(crate) fn cluster_tests(&mut self, server: &Installation, target: &str) {
         let command = self.test_program(server, target);
         self.tests(&format!("{target} on {}", server.version), command);
+    }
+
+    /// Fuzzing on one of so many majors, which share the time; `PG_STEWARD_FUZZ_SECONDS` is for each.
+    pub(crate) fn fuzzing(&mut self, server: &Installation, majors: usize) {
+        let mut command = self.test_program(server, "fuzz");
+        if std::env::var_os(FUZZ_SECONDS_VARIABLE).is_none() {
+            let seconds = if self.thorough { 3600 } else { 600 } / majors.max(1);
+            command.env(FUZZ_SECONDS_VARIABLE, seconds.to_string());
+        }
+        self.tests(&format!("fuzz on {}", server.version), command);
     }
 
     /// pg_upgrade from one major to another, the extension being installed in both.
