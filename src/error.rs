@@ -261,6 +261,19 @@ impl Error {
         )
     }
 
+    /// Whether the server could not read a value (class 22, data exception). Anything else, a cancel say, tells
+    /// nothing of the value.
+    pub(crate) fn is_about_value(&self) -> bool {
+        // ERRCODE_TO_CATEGORY of src/include/utils/elog.h.
+        const CATEGORY: i32 = (1 << 12) - 1;
+        self.code() as i32 & CATEGORY == Code::ERRCODE_DATA_EXCEPTION as i32 & CATEGORY
+    }
+
+    /// In the place of an error about a value what `make` says of it; any other stays.
+    pub(crate) fn about_value(self, make: impl FnOnce() -> Self) -> Self {
+        if self.is_about_value() { make() } else { self }
+    }
+
     /// Whether somebody changed, in the meantime, what a REPEATABLE READ transaction works on.
     pub(crate) fn is_overtaken(&self) -> bool {
         self.code() == Code::ERRCODE_T_R_SERIALIZATION_FAILURE

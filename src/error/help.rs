@@ -1,5 +1,7 @@
 //! What helps, beside the message: facts, and the way out.
 
+use pgrx::PgSqlErrorCode as Code;
+
 use super::Error;
 use crate::pg::ident;
 
@@ -195,7 +197,9 @@ impl Error {
             Self::WorkerDied => Some("See the server log.".into()),
             Self::NeedsWorker => None,
             Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.hint(),
-            Self::Sql(error) => error.hint.clone(),
+            Self::Sql(error) => {
+                error.hint.clone().or_else(|| of_the_servers(error.code).map(str::to_owned))
+            }
             Self::NoSuchRelation { .. } => {
                 Some("It was dropped meanwhile, or never was: pg_class has no such oid.".into())
             }
@@ -203,4 +207,24 @@ impl Error {
             Self::Query { .. } | Self::UnexpectedNull { .. } => None,
         }
     }
+}
+
+/// The way out of what the server says without one.
+fn of_the_servers(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::ERRCODE_QUERY_CANCELED => {
+            "Call it again; if it was statement_timeout that ended it, with a longer one."
+        }
+        Code::ERRCODE_T_R_SERIALIZATION_FAILURE => {
+            "Somebody has changed the same thing meanwhile: try again, best in a READ COMMITTED transaction."
+        }
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE => {
+            "Steps run as the owner of the set: GRANT it what was denied."
+        }
+        Code::ERRCODE_T_R_DEADLOCK_DETECTED => "Nothing of it remains: try again.",
+        Code::ERRCODE_LOCK_NOT_AVAILABLE => {
+            "Try again when the sessions that hold it are done (see pg_locks), or raise lock_timeout."
+        }
+        _ => return None,
+    })
 }

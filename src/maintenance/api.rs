@@ -8,7 +8,7 @@ use super::prepare;
 use crate::jobs::{self, Changes};
 use crate::partition::{Table, check_owner, has_clock, in_time, managed, needed, rows};
 use crate::pg::settings::Pinned;
-use crate::pg::{Oid, identity, report};
+use crate::pg::{Oid, extension, identity, report};
 
 #[pg_extern(sql = false)]
 fn plan(
@@ -31,6 +31,7 @@ fn plan(
 > {
     let _pinned = Pinned::begin();
     let at = needed(at, "at")?.into_inner();
+    extension::hold()?;
     let mut planned = Vec::new();
     match parent {
         Some(parent) => {

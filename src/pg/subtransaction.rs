@@ -48,14 +48,18 @@ pub(crate) fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
     }
-    let outcome = caught(work);
-    // SAFETY: exactly one of release and rollback ends the subtransaction begun above; the memory
-    // context and resource owner that were current before it are put back (as plpgsql does in
-    // pl_exec.c, exec_stmt_block).
+    let outcome = caught(|| {
+        let value = work()?;
+        // SAFETY: ends the subtransaction begun above. It may raise (a cancel that comes while it tells of
+        // itself under client_min_messages = debug5): an error that left the subtransaction behind would
+        // end the session at its next ROLLBACK.
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        Ok(value)
+    });
+    // SAFETY: what was not released is rolled back; the memory context and resource owner that were current
+    // before are put back (as plpgsql does in pl_exec.c, exec_stmt_block).
     unsafe {
-        if outcome.is_ok() {
-            pg_sys::ReleaseCurrentSubTransaction();
-        } else {
+        if outcome.is_err() {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(context);

@@ -130,8 +130,7 @@ pub(crate) fn change_until_the_end(round: &Round<'_>, actor: u64) {
             continue;
         };
         pool.look(connected);
-        // Without it there is nothing to be tried.
-        if chance.one_in(2) && !say(round, connected, "CREATE EXTENSION IF NOT EXISTS pg_steward") {
+        if !say(round, connected, "CREATE EXTENSION IF NOT EXISTS pg_steward") {
             client = None;
             continue;
         }
@@ -157,16 +156,24 @@ fn connect(round: &Round<'_>) -> Option<Client> {
 
 fn change(chance: &mut Chance, pool: &Pool) -> String {
     match chance.below(10) {
-        0..=1 => chance.pick_ref(KINDS).sql(),
+        0 => chance.pick_ref(KINDS).sql(),
+        1 => chance.pick_ref(KINDS).managed(),
         2..=4 if !pool.sets.is_empty() => {
             chance.pick(ON_SETS).replace('%', chance.pick_ref::<String>(&pool.sets))
         }
         5..=7 if !pool.partitions.is_empty() => on_partition(chance, pool),
-        8 if chance.one_in(12) => "DROP EXTENSION pg_steward CASCADE".to_owned(),
+        8 if chance.one_in(12) => {
+            // Not for long: without it there is nothing to be tried.
+            format!(
+                "DROP EXTENSION pg_steward CASCADE; COMMIT; SELECT pg_sleep({}); CREATE EXTENSION pg_steward",
+                chance.below(5) as f64 / 10.0
+            )
+        }
         8 => chance.pick(ELSEWHERE).to_owned(),
         _ => {
             let kind = chance.pick_ref(KINDS);
-            format!("DROP TABLE IF EXISTS {} CASCADE; {}", kind.name, kind.sql())
+            let manage = if chance.one_in(3) { String::new() } else { kind.managed() };
+            format!("DROP TABLE IF EXISTS {} CASCADE; {}; {manage}", kind.name, kind.sql())
         }
     }
 }
@@ -194,7 +201,15 @@ fn on_partition(chance: &mut Chance, pool: &Pool) -> String {
 
 /// False: the connection is gone.
 fn say(round: &Round<'_>, client: &mut Client, sql: &str) -> bool {
-    let Err(error) = client.simple_query(sql) else { return true };
+    let drops = sql.starts_with("DROP EXTENSION");
+    if drops {
+        round.note_drop();
+    }
+    let outcome = client.simple_query(sql);
+    if drops {
+        round.note_drop();
+    }
+    let Err(error) = outcome else { return true };
     let Some(refusal) = error.as_db_error() else { return false };
     if refusal.where_().is_some_and(|context| context.contains("steward"))
         && let Some(wrong) = judge(refusal, sql, round.listed)

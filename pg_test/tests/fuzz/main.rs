@@ -20,6 +20,7 @@ mod serverlog;
 mod sessions;
 mod shapes;
 mod verdict;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -57,7 +57,69 @@ impl Kind {
             self.make.split("%%").map(|part| part.replace('%', self.name)).collect();
         format!("SET ROLE {}; {}; RESET ROLE", self.owner, parts.join("%"))
     }
+
+    /// What puts it under management; nothing, where it cannot be.
+    pub(crate) fn managed(&self) -> String {
+        let Some((_, call)) = MANAGED.iter().find(|(name, _)| *name == self.name) else {
+            return String::new();
+        };
+        let parts: Vec<String> =
+            call.split("%%").map(|part| part.replace('%', self.name)).collect();
+        format!(
+            "SET ROLE {}; SELECT count(*) FROM steward.{}; RESET ROLE",
+            self.owner,
+            parts.join("%")
+        )
+    }
 }
+
+/// Puts kinds under management as their owners would: a call on anything else is mostly refused.
+const MANAGED: &[(&str, &str)] = &[
+    (
+        "zoo.by_day",
+        "manage_range('%', '1 day', 2); SELECT steward.set_retention('%', '2 days', archive_function => 'zoo.keeps(regclass)')",
+    ),
+    (
+        "zoo.with_default",
+        "manage_range('%', '1 day', 1); SELECT steward.set_retention('%', '5 days', 'detach', 'attic')",
+    ),
+    ("zoo.by_date", "manage_range('%', '1 week')"),
+    (
+        "zoo.by_wall",
+        "manage_range('%', '1 month', start_at => '2026-01-01'); SELECT steward.set_tiering('%', '2 months', 'cold')",
+    ),
+    ("zoo.by_small", "manage_range('%', '100')"),
+    (
+        "zoo.by_int",
+        "manage_range('%', '10', default_partition => true); SELECT steward.set_retention('%', '20')",
+    ),
+    ("zoo.by_big", "manage_range('%', '1000', name_format => '{parent}_{lower}')"),
+    ("zoo.by_numeric", "manage_range('%', '10')"),
+    ("zoo.by_uuid", "manage_range('%', '1 day', key_encoding => 'uuidv7')"),
+    ("zoo.by_text", "manage_range('%', '1 day', key_encoding => 'ulid')"),
+    ("zoo.by_bytea", "manage_range('%', '1 hour', key_encoding => 'ulid')"),
+    ("zoo.by_domain", "manage_range('%', '1 month')"),
+    ("zoo.hashed", "manage_hash('%', 4)"),
+    ("zoo.hashed_two", "manage_hash('%', 3)"),
+    ("zoo.hashed_rows", "manage_hash('%', 4)"),
+    (
+        "zoo.subpartitioned",
+        "manage_range('%', '1 month', subpartition_by => 'a', subpartitions => 2)",
+    ),
+    ("zoo.forced", "manage_range('%', '1 day')"),
+    ("zoo.checked", "manage_range('%', '1 month')"),
+    (
+        "zoo.triggered",
+        "manage_range('%', '15 minutes', 2); SELECT steward.set_retention('%', '30 minutes', archive_function => 'zoo.dallies(regclass)')",
+    ),
+    ("zoo.referenced", "manage_range('%', '1 day'); SELECT steward.set_retention('%', '1 day')"),
+    ("zoo.to_the_end", "manage_range('%', '1 day')"),
+    ("zoo.uneven", "manage_range('%', '1 month', template => 'zoo.template')"),
+    (
+        "\"Größe \"\"x\"\" %I $1\".inside",
+        "manage_range('\"Größe \"\"x\"\" %%I $1\".inside', '100')",
+    ),
+];
 
 const fn kind(name: &'static str, owner: &'static str, make: &'static str) -> Kind {
     Kind { name, owner, make }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::chance::Chance;
 use crate::findings::Findings;
 use crate::relations::{GROUND, KINDS};
 use crate::verdict::Listed;
-use crate::{aftermath, ddl, sessions};
+use crate::{aftermath, ddl, sessions, watch};
 
 /// How many sessions call at a time.
 const SESSIONS: u64 = 3;
@@ -33,12 +34,31 @@ pub(crate) struct Round<'a> {
     seed: u64,
     end: Instant,
     ended: Mutex<BTreeSet<i32>>,
+    dropped: Mutex<Option<Instant>>,
+    callers_are_done: AtomicBool,
 }
 
 impl Round<'_> {
     /// Whether its time is not over, and nothing has happened that ends everything.
     pub(crate) fn goes_on(&self) -> bool {
         Instant::now() < self.end
+    }
+
+    /// Notes that the extension is being dropped about now.
+    pub(crate) fn note_drop(&self) {
+        *self.dropped.lock().unwrap() = Some(Instant::now());
+    }
+
+    /// Whether it was so a moment ago. The server locks no function or type that a query names: what is
+    /// dropped between the query's analysis and our first instruction is `could not open relation with OID`,
+    /// or `cache lookup failed`, whoever's functions they are.
+    pub(crate) fn was_just_dropped(&self) -> bool {
+        self.dropped.lock().unwrap().is_some_and(|at| at.elapsed() < Duration::from_secs(5))
+    }
+
+    /// Whether every session has said its last.
+    pub(crate) fn callers_are_done(&self) -> bool {
+        self.callers_are_done.load(Ordering::Relaxed)
     }
 
     /// The choices of one actor.
@@ -75,6 +95,7 @@ pub(crate) fn play(
     client.batch_execute(GROUND).context("the ground of the zoo")?;
     for kind in KINDS {
         client.batch_execute(&kind.sql()).with_context(|| kind.name)?;
+        client.batch_execute(&kind.managed()).with_context(|| format!("managing {}", kind.name))?;
     }
     let surface = Surface::read(&mut client)?;
     drop(client);
@@ -87,6 +108,8 @@ pub(crate) fn play(
         seed,
         end: Instant::now() + length,
         ended: Mutex::default(),
+        dropped: Mutex::default(),
+        callers_are_done: AtomicBool::new(false),
     };
     let calls = thread::scope(|scope| {
         let callers: Vec<_> = (0..SESSIONS)
@@ -96,8 +119,11 @@ pub(crate) fn play(
             })
             .collect();
         scope.spawn(|| ddl::change_until_the_end(&round, SESSIONS));
+        scope.spawn(|| watch::end_what_does_not_end(&round));
         scope.spawn(|| ddl::end_processes_until_the_end(&round, SESSIONS + 1));
-        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        let calls = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        round.callers_are_done.store(true, Ordering::Relaxed);
+        calls
     });
     aftermath::look(&round)?;
     Ok(calls)

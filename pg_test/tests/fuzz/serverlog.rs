@@ -6,9 +6,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use anyhow::{Context, Result};
 use pg_test::cluster::Cluster;
 
-use crate::ddl;
 use crate::findings::Findings;
 use crate::verdict::Listed;
+use crate::{ddl, sessions};
 
 /// Settings that make it tell: `%b` is the kind of process, `%e` the SQLSTATE.
 pub(crate) const SETTINGS: &str =
@@ -95,6 +95,10 @@ impl<'a> Entry<'a> {
             return Some("a panic");
         }
         // A caller's own errors are judged where they arrive.
+        if self.application.starts_with(sessions::APPLICATION) && !self.said.starts_with("WARNING:")
+        {
+            return None;
+        }
         match self.sqlstate.starts_with("XX") {
             true if !of_ddl => Some("an internal error"),
             false

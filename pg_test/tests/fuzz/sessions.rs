@@ -186,6 +186,15 @@ impl<'a> Episode<'a> {
         let Err(error) = outcome else { return Said::Well };
         let Some(refusal) = error.as_db_error() else { return self.is_gone(&error, statement) };
         let state = sqlstate(&error);
+        let is_dropped_under_it = state == "XX000"
+            && !is_ours(refusal)
+            && ["could not open relation with OID", "cache lookup failed for"]
+                .iter()
+                .any(|start| refusal.message().starts_with(start))
+            && self.round.was_just_dropped();
+        if is_dropped_under_it {
+            return Said::Refused;
+        }
         match (&statement.call, judge(refusal, &statement.sql, self.round.listed)) {
             (Some(call), Some(wrong))
                 if !call.is_helper || state.starts_with("XX") || is_ours(refusal) =>

@@ -84,7 +84,11 @@ pub(crate) fn shape(
         }
         9 => {
             let second = next(chance);
-            let both = Call { of: format!("{} or {}", first.of, second.of), ..first.clone() };
+            let both = Call {
+                of: format!("{} or {}", first.of, second.of),
+                is_helper: first.is_helper || second.is_helper,
+                ..first.clone()
+            };
             vec![with(&both, format!("{}; {}", first.sql, second.sql)), plainly("ROLLBACK")]
         }
         10 if !first.is_procedure && !first.sql.contains(").*") => vec![
