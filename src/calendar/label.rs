@@ -10,8 +10,10 @@ use thiserror::Error;
 use super::zone::is_repeated;
 use super::{HOUR, MINUTE, Micros, Period, SECOND, WallClock, Zone};
 
-/// The longest identifier, in bytes (`NAMEDATALEN - 1` in `src/include/pg_config_manual.h`).
-pub(crate) const MAX_NAME_BYTES: usize = 63;
+/// The longest name that is given, in bytes: one less than the longest identifier (`NAMEDATALEN - 1` in
+/// `src/include/pg_config_manual.h`). A table's array type has `_` before its name, cut at its end; of names
+/// that begin alike the server finds none for the 257th (`makeArrayTypeName` in `src/backend/catalog/pg_type.c`).
+pub(crate) const MAX_NAME_BYTES: usize = 62;
 
 /// The suffix of the partition that begins at the instant `lower`: `_2025` for years, `_2025_q1` for other
 /// multiples of 3 months (the quarter it begins in), `_2025_01`, `_2025_w05` for multiples of 7 days (ISO year

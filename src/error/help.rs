@@ -221,6 +221,9 @@ fn of_the_servers(code: Code) -> Option<&'static str> {
         Code::ERRCODE_INSUFFICIENT_PRIVILEGE => {
             "Steps run as the owner of the set: GRANT it what was denied."
         }
+        Code::ERRCODE_INVALID_OBJECT_DEFINITION | Code::ERRCODE_DUPLICATE_TABLE => {
+            "Somebody made one at the same moment: the next try plans anew."
+        }
         Code::ERRCODE_T_R_DEADLOCK_DETECTED => "Nothing of it remains: try again.",
         Code::ERRCODE_LOCK_NOT_AVAILABLE => {
             "Try again when the sessions that hold it are done (see pg_locks), or raise lock_timeout."

@@ -52,7 +52,7 @@ pub(crate) fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         let value = work()?;
         // SAFETY: ends the subtransaction begun above. It may raise (a cancel that comes while it tells of
         // itself under client_min_messages = debug5): an error that left the subtransaction behind would
-        // end the session at its next ROLLBACK.
+        // end the session at its next ROLLBACK (xact.c, UserAbortTransactionBlock).
         unsafe { pg_sys::ReleaseCurrentSubTransaction() };
         Ok(value)
     });

@@ -52,7 +52,9 @@ const SETTINGS: &[&str] = &[
     "lock_timeout = '1ms'",
     "lock_timeout = '30ms'",
     "pg_steward.lock_timeout = '10ms'",
-    "client_min_messages = debug5",
+    // Not debug5, under which a subtransaction that is rolled back tells so: a cancel at that moment leaves it
+    // behind, and ends the session (xact.c, CleanupSubTransaction), PL/pgSQL's just as ours.
+    "client_min_messages = debug4",
     "client_min_messages = error",
     "standard_conforming_strings = off",
     "backslash_quote = on",

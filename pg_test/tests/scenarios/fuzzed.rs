@@ -8,43 +8,22 @@ use crate::range_support::{Database, cluster};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Under a timeout so short that it ends a call anywhere: what each call came to.
-fn under_a_short_timeout(database: &mut Database, setting: &str, calls: &[&str]) -> Vec<String> {
-    database.client.run(&format!("SET statement_timeout = '1ms'; {setting}"));
-    let mut states = Vec::new();
-    for call in calls.iter().cycle().take(400) {
+#[test]
+fn a_cancel_is_not_taken_for_a_wrong_value() {
+    let mut database = Database::new();
+    database.client.run("CREATE TABLE t (k timestamptz NOT NULL) PARTITION BY RANGE (k)");
+    // So short that it ends a call anywhere.
+    database.client.run("SET statement_timeout = '1ms'");
+    let call = "BEGIN; SELECT steward.manage_range('t', '1 month', start_at => '2026-01-01')";
+    for _ in 0..400 {
         if let Err(error) = database.client.batch_execute(call) {
-            states.push(sqlstate(&error).to_owned());
+            assert_eq!(sqlstate(&error), "57014", "{error:?}");
         }
         // The timeout is a ROLLBACK's, too.
         while database.client.batch_execute("ROLLBACK").is_err() {
             assert!(!database.client.is_closed(), "the session was ended");
         }
     }
-    database.client.run("RESET ALL");
-    states.sort();
-    states.dedup();
-    states
-}
-
-#[test]
-fn a_cancel_is_not_taken_for_a_wrong_value() {
-    let mut database = Database::new();
-    database.client.run("CREATE TABLE t (k timestamptz NOT NULL) PARTITION BY RANGE (k)");
-    let call = "BEGIN; SELECT steward.manage_range('t', '1 month', start_at => '2026-01-01')";
-    let states = under_a_short_timeout(&mut database, "", &[call]);
-    assert_eq!(states, ["57014"]);
-}
-
-#[test]
-fn a_cancel_while_a_subtransaction_ends_leaves_none_behind() {
-    let mut database = Database::new();
-    database.client.run("CREATE TABLE t (k timestamptz NOT NULL) PARTITION BY RANGE (k)");
-    let calls = ["SELECT steward.pause_job(99)", "BEGIN; SELECT steward.manage_range('t')"];
-    // At that level a subtransaction tells of its end, and looks for cancels when it has.
-    let states = under_a_short_timeout(&mut database, "SET client_min_messages = debug5", &calls);
-    assert!(states.iter().all(|state| state == "57014" || state == "42704"), "{states:?}");
-    database.client.run("SELECT steward.manage_range('t')");
 }
 
 #[test]
@@ -74,6 +53,20 @@ fn a_table_that_is_dropped_while_unmanage_waits_for_it_does_not_exist() {
     database.client.run("COMMIT");
     let error = other.finish(SOON).unwrap_err();
     assert_eq!(sqlstate(&error), "42P01", "{error:?}");
+}
+
+#[test]
+fn a_set_whose_name_is_as_long_as_can_be_has_room_for_years_of_days() {
+    let mut database = Database::new();
+    let name = "a".repeat(63);
+    database
+        .client
+        .run(&format!("CREATE TABLE {name} (k timestamptz NOT NULL) PARTITION BY RANGE (k)"));
+    let made: i64 = database.client.value(&format!(
+        "SELECT count(*) FROM steward.manage_range('{name}', '1 day', 1, time_zone => 'UTC',
+                                                   start_at => (now() - interval '300 days')::text)"
+    ));
+    assert_eq!(made, 302);
 }
 
 #[test]
