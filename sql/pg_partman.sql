@@ -260,7 +260,7 @@ BEGIN
             pg_catalog.format('time_encoder = %s: its bounds are not those of UUIDv7', config ->> 'time_encoder')
         WHEN key_type IN ('text', 'character varying') THEN
             pg_catalog.format('time_encoder = %s: of encodings in text pg_steward knows ULIDs only; '
-                              'if that is what they are, call manage_range(…, key_encoding => ''ulid'')',
+                              'if that is what they are, call manage_range(..., key_encoding => ''ulid'')',
                               config ->> 'time_encoder')
     END;
 END

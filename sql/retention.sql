@@ -108,7 +108,7 @@ COMMENT ON FUNCTION steward.set_retention IS
  to_schema: where detached tables go, with their indexes.
  archive_function: with drop, a function (regclass) RETURNS boolean of the set''s owner or a superuser. It is called as the set''s owner with the detached table, in a transaction of its own; unless it returns true the table stays, detached, and it is called again later.
 Never leaves: the period that holds now, the last one, the default partition. Called again it replaces what was set; tables that were detached to be kept stay kept.
-Locks of the maintenance: DETACH … CONCURRENTLY (SHARE UPDATE EXCLUSIVE on the set), or, where there is a default partition, plain DETACH (ACCESS EXCLUSIVE on the set), each waited for at most pg_steward.lock_timeout.
+Locks of the maintenance: DETACH ... CONCURRENTLY (SHARE UPDATE EXCLUSIVE on the set), or, where there is a default partition, plain DETACH (ACCESS EXCLUSIVE on the set), each waited for at most pg_steward.lock_timeout.
 Errors: 42704 not managed, 42809 not partitioned by range, 42501 not the owner, 22023 bad argument, 3F000 no such schema, 55000 standby, 55P03 lock not had.';
 
 CREATE FUNCTION steward.clear_retention(parent regclass) RETURNS void

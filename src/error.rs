@@ -239,11 +239,11 @@ impl Error {
 
     /// The message as it is written down. What somebody's own function raises may be of any length.
     pub(crate) fn recorded(&self) -> String {
-        const LONGEST: usize = 10_000; // characters
+        const LONGEST: usize = 9_997; // characters, and three dots
         let mut message = self.to_string();
         if let Some((end, _)) = message.char_indices().nth(LONGEST) {
             message.truncate(end);
-            message.push('…');
+            message.push_str("...");
         }
         message
     }

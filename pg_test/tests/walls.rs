@@ -194,3 +194,19 @@ fn lib_rs_stays_short() {
     let lib = source_root().join("lib.rs");
     assert!(fs::read_to_string(lib).unwrap().lines().count() < 80);
 }
+
+#[test]
+fn what_a_client_is_told_is_ascii() {
+    // One whose encoding has no such character, LATIN1 has no ellipsis, gets 22P05 in the place of the message.
+    let mut texts = sources();
+    for entry in fs::read_dir(source_root().join("../sql")).unwrap() {
+        let path = entry.unwrap().path();
+        texts.push((path.display().to_string(), fs::read_to_string(path).unwrap()));
+    }
+    for (name, text) in texts.iter().filter(|(name, _)| !name.ends_with("tests.rs")) {
+        let said = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in said.filter(|line| !line.is_ascii()) {
+            panic!("{name} has other characters: {line}");
+        }
+    }
+}

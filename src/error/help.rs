@@ -25,8 +25,8 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::NotPartitioned { relation, plain_table: true } => Some(format!(
-                "Make it partitioned first: CREATE TABLE … (LIKE {relation} INCLUDING ALL) \
-                 PARTITION BY RANGE (…), or by HASH, then move the rows and swap the names."
+                "Make it partitioned first: CREATE TABLE ... (LIKE {relation} INCLUDING ALL) \
+                 PARTITION BY RANGE (...), or by HASH, then move the rows and swap the names."
             )),
             Self::NotPartitioned { .. } => {
                 Some("Name a table that was created with PARTITION BY RANGE or BY HASH.".into())
@@ -82,12 +82,12 @@ impl Error {
                 Some(format!("ALTER TABLE {template} OWNER TO {owner};"))
             }
             Self::TemplateKind { .. } => {
-                Some("Make one with CREATE TABLE … (LIKE the parent).".into())
+                Some("Make one with CREATE TABLE ... (LIKE the parent).".into())
             }
             Self::AlreadyManaged { relation, call } => {
                 let parent = ident::literal(relation);
                 Some(format!(
-                    "Change its policy with steward.{call}({parent}, …), or call \
+                    "Change its policy with steward.{call}({parent}, ...), or call \
                      steward.unmanage({parent}) first."
                 ))
             }
@@ -126,7 +126,7 @@ impl Error {
             ),
             Self::OnStandby { .. } => Some("Call it on the primary.".into()),
             Self::InTransactionBlock { .. } => Some(
-                "It commits after each step: call it outside BEGIN … COMMIT and outside functions."
+                "It commits after each step: call it outside BEGIN ... COMMIT and outside functions."
                     .into(),
             ),
             Self::TooManyMissed { .. } => Some(
@@ -167,7 +167,7 @@ impl Error {
                 "It would run with the rights of {owner}: ALTER FUNCTION {function} OWNER TO {owner};"
             )),
             Self::MayNotRead { relation } => Some(format!(
-                "Let the caller read it, with USAGE on its schema: GRANT SELECT ON {relation} TO …;"
+                "Let the caller read it, with USAGE on its schema: GRANT SELECT ON {relation} TO ...;"
             )),
             Self::MayNotExecute { function, owner } => {
                 Some(format!("GRANT EXECUTE ON FUNCTION {function} TO {};", ident::name(owner)))
@@ -186,7 +186,7 @@ impl Error {
                 Some(format!("Let it: GRANT CREATE ON {place} TO {owner};"))
             }
             Self::NoFreeWorker => Some(
-                "DETACH … CONCURRENTLY runs in one: try again, or raise max_worker_processes."
+                "DETACH ... CONCURRENTLY runs in one: try again, or raise max_worker_processes."
                     .into(),
             ),
             Self::NoFreePlace => Some(

@@ -278,7 +278,7 @@ impl Drafting<'_> {
                 subject.name,
                 self.also("SHARE ROW EXCLUSIVE")
             ),
-            reason: "its DETACH … CONCURRENTLY was broken off half way".into(),
+            reason: "its DETACH ... CONCURRENTLY was broken off half way".into(),
             blocked: None,
         }
     }

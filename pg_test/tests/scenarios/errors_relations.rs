@@ -155,7 +155,7 @@ fn what_is_managed_already_is_42710_and_both_hinted_calls_work() {
         "the refused call changed the policy"
     );
 
-    let alter = hinted(&refusal, "steward.alter_range(", "…)").replace('…', "premake => 5");
+    let alter = hinted(&refusal, "steward.alter_range(", "...)").replace("...", "premake => 5");
     client.run(&format!("SELECT {alter}"));
     assert_eq!(client.value::<i32>("SELECT premake FROM steward.partition_sets"), 5);
     client.run(&format!("SELECT {}", hinted(&refusal, "steward.unmanage(", "')")));

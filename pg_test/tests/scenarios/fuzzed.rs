@@ -70,6 +70,15 @@ fn a_set_whose_name_is_as_long_as_can_be_has_room_for_years_of_days() {
 }
 
 #[test]
+fn a_client_of_another_encoding_is_told_what_is_wrong() {
+    let mut database = Database::new();
+    database.client.run("CREATE TABLE plain (k timestamptz)");
+    let psql = database.psql().env("PGCLIENTENCODING", "LATIN1");
+    let said = psql.command("SELECT steward.manage_range('plain')").unwrap().text;
+    assert!(said.contains("is not a partitioned table") && said.contains("HINT:"), "{said}");
+}
+
+#[test]
 fn the_import_reads_names_and_bounds_whatever_a_backslash_means() {
     let mut database = Database::new();
     database.client.run(

@@ -387,6 +387,6 @@ pub(super) fn text(edge: &RawEdge) -> String {
         RawEdge::MinValue => "MINVALUE".into(),
         RawEdge::At { literal, .. } => literal.clone(),
         RawEdge::MaxValue => "MAXVALUE".into(),
-        RawEdge::Far => "…".into(),
+        RawEdge::Far => "...".into(),
     }
 }

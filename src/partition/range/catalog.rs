@@ -157,7 +157,7 @@ impl Set {
                 relation: self.parent.display(),
                 argument: "subpartition_by",
                 problem: format!("there is no column \"{}\" any more", wanted.column),
-                hint: "Name another one with alter_range(…, subpartition_by => …).".into(),
+                hint: "Name another one with alter_range(..., subpartition_by => ...).".into(),
             });
         }
         Ok(Some(wanted.clone()))

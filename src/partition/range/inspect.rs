@@ -172,7 +172,7 @@ fn summary(shown: &Shown) -> Result<Summary> {
         }
         if let Some(until) = until.as_ref().filter(|_| std::mem::take(&mut hole)) {
             match holes.len() {
-                MOST_HOLES => holes.push("…".into()),
+                MOST_HOLES => holes.push("...".into()),
                 listed if listed > MOST_HOLES => {}
                 _ => holes.push(format!("[{}, {})", text(until), text(&raw.lower))),
             }
