@@ -115,7 +115,7 @@ impl Error {
             Self::NoSuchAlert { .. } => {
                 Some("SELECT alert_id, check_name, object FROM steward.alerts;".into())
             }
-            Self::AlertResolved { .. } => None,
+            Self::AlertResolved { .. } => Some("Nothing is left to be done; steward.alerts lists what is open.".into()),
             Self::ReadOnlyDatabase => Some(
                 "Partitions are made all the same. What is too old leaves when the setting is off again."
                     .into(),
@@ -198,7 +198,7 @@ impl Error {
             Self::NeedsWorker => None,
             Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.hint(),
             Self::Sql(error) => {
-                error.hint.clone().or_else(|| of_the_servers(error.code).map(str::to_owned))
+                error.hint.clone().or_else(|| Some(of_the_servers(error.code).to_owned()))
             }
             Self::NoSuchRelation { .. } => {
                 Some("It was dropped meanwhile, or never was: pg_class has no such oid.".into())
@@ -210,8 +210,8 @@ impl Error {
 }
 
 /// The way out of what the server says without one.
-fn of_the_servers(code: Code) -> Option<&'static str> {
-    Some(match code {
+fn of_the_servers(code: Code) -> &'static str {
+    match code {
         Code::ERRCODE_QUERY_CANCELED => {
             "Call it again; if it was statement_timeout that ended it, with a longer one."
         }
@@ -228,6 +228,6 @@ fn of_the_servers(code: Code) -> Option<&'static str> {
         Code::ERRCODE_LOCK_NOT_AVAILABLE => {
             "Try again when the sessions that hold it are done (see pg_locks), or raise lock_timeout."
         }
-        _ => return None,
-    })
+        _ => "The server said so, or a function that it called: put that right, and call again.",
+    }
 }

@@ -105,6 +105,15 @@ fn sql_error(cause: CaughtError) -> SqlError {
         CaughtError::RustPanic { ereport, .. } => (ereport, false),
     };
     let code = report.sql_error_code();
+    if let Some(code) = meanwhile(report.message()).filter(|_| from_server) {
+        return SqlError {
+            code,
+            packed_sqlstate: code as i32,
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: Some("Somebody has dropped or changed it meanwhile: try again.".into()),
+        };
+    }
     let unknown = from_server && raised != 0 && code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
     SqlError {
         code,
@@ -112,5 +121,34 @@ fn sql_error(cause: CaughtError) -> SqlError {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
+    }
+}
+
+/// What the server calls an internal error (elog, never translated) where somebody has dropped or altered
+/// something between our look at the catalog and our use of it: no error of the server's, nor of ours.
+fn meanwhile(message: &str) -> Option<PgSqlErrorCode> {
+    let gone = ["could not open relation with OID ", "cache lookup failed for "];
+    if gone.iter().any(|start| message.starts_with(start)) {
+        return Some(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT);
+    }
+    message
+        .starts_with("tuple concurrently ")
+        .then_some(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_meanwhile_is_no_internal_error() {
+        for (message, code) in [
+            ("could not open relation with OID 38047", PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT),
+            ("cache lookup failed for index 7", PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT),
+            ("tuple concurrently deleted", PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE),
+        ] {
+            assert_eq!(meanwhile(message), Some(code), "{message}");
+        }
+        assert_eq!(meanwhile("could not read block 0"), None);
     }
 }
