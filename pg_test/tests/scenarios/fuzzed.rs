@@ -70,6 +70,20 @@ fn a_set_whose_name_is_as_long_as_can_be_has_room_for_years_of_days() {
 }
 
 #[test]
+fn a_partition_that_is_gone_when_its_rows_are_looked_for_has_none() {
+    let mut database = Database::new();
+    database.client.run(
+        "CREATE TABLE t (k bigint NOT NULL) PARTITION BY RANGE (k);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10)",
+    );
+    // Whose snapshot shows it: as a look that was begun just before the drop.
+    let mut old = database.connect_as("postgres");
+    old.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class");
+    database.client.run("DROP TABLE t1");
+    assert!(!old.value::<bool>("SELECT steward.pg_partman_has_rows('t')"));
+}
+
+#[test]
 fn a_client_of_another_encoding_is_told_what_is_wrong() {
     let mut database = Database::new();
     database.client.run("CREATE TABLE plain (k timestamptz)");
