@@ -66,7 +66,7 @@ DECLARE
 BEGIN
     WHILE rest <> '' LOOP
         piece := (pg_catalog.regexp_match(rest,
-            '^(YYYY|IYYY|MM|DD|HH24|MI|SS|IW|Q|"[^"%{}\\]*"|[^[:alnum:]"%{}\\])', 'i'))[1];
+            E'^(YYYY|IYYY|MM|DD|HH24|MI|SS|IW|Q|"[^"%{}\\\\]*"|[^[:alnum:]"%{}\\\\])', 'i'))[1];
         IF piece IS NULL THEN
             RETURN NULL;
         END IF;
@@ -115,7 +115,7 @@ BEGIN
         'SELECT ' || pg_catalog.format(decoded, 'b.edge[1]') || ', ' || pg_catalog.format(decoded, 'b.edge[2]') ||
         ' FROM (SELECT pg_catalog.array_replace(pg_catalog.array_replace(pg_catalog.array_replace(pg_catalog.array_replace(
                     pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
-                        ''^FOR VALUES FROM \(''''?([^()'''']*)''''?\) TO \(''''?([^()'''']*)''''?\)$''),
+                        ''^FOR VALUES FROM [(]''''?([^()'''']*)''''?[)] TO [(]''''?([^()'''']*)''''?[)]$''),
                     ''MINVALUE'', NULL), ''MAXVALUE'', NULL), ''infinity'', NULL), ''-infinity'', NULL)
                  FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = %s) b (edge)
@@ -336,7 +336,7 @@ BEGIN
         width := (config ->> 'partition_interval')::numeric;
         SELECT pg_catalog.min(b.edge[1]::numeric), pg_catalog.max(b.edge[2]::numeric) INTO first_id, last_id
           FROM (SELECT pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
-                                               '^FOR VALUES FROM \(''?(-?[0-9]+)''?\) TO \(''?(-?[0-9]+)''?\)$')
+                                               '^FOR VALUES FROM [(]''?(-?[0-9]+)''?[)] TO [(]''?(-?[0-9]+)''?[)]$')
                   FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
                  WHERE i.inhparent = $1) b (edge);
         origin := CASE WHEN last_id % width <> 0 THEN last_id::text END;

@@ -262,13 +262,11 @@ impl Error {
 
     /// The message as it is written down. What somebody's own function raises may be of any length.
     pub(crate) fn recorded(&self) -> String {
-        const LONGEST: usize = 10_000; // characters
+        const LONGEST: usize = 9_997; // characters, and three dots
         let mut message = self.to_string();
-        if message.char_indices().nth(LONGEST).is_some() {
-            let mark = "...";
-            let end = message.char_indices().nth(LONGEST - mark.len()).map_or(0, |(end, _)| end);
+        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
             message.truncate(end);
-            message.push_str(mark);
+            message.push_str("...");
         }
         message
     }
@@ -284,6 +282,19 @@ impl Error {
             self.code(),
             Code::ERRCODE_LOCK_NOT_AVAILABLE | Code::ERRCODE_T_R_DEADLOCK_DETECTED
         )
+    }
+
+    /// Whether the server could not read a value (class 22, data exception). Anything else, a cancel say, tells
+    /// nothing of the value.
+    pub(crate) fn is_about_value(&self) -> bool {
+        // ERRCODE_TO_CATEGORY of src/include/utils/elog.h.
+        const CATEGORY: i32 = (1 << 12) - 1;
+        self.code() as i32 & CATEGORY == Code::ERRCODE_DATA_EXCEPTION as i32 & CATEGORY
+    }
+
+    /// In the place of an error about a value what `make` says of it; any other stays.
+    pub(crate) fn about_value(self, make: impl FnOnce() -> Self) -> Self {
+        if self.is_about_value() { make() } else { self }
     }
 
     /// Whether somebody changed, in the meantime, what a REPEATABLE READ transaction works on.

@@ -10,8 +10,10 @@ use thiserror::Error;
 use super::zone::is_repeated;
 use super::{HOUR, MINUTE, Micros, Period, SECOND, WallClock, Zone};
 
-/// The longest identifier, in bytes (`NAMEDATALEN - 1` in `src/include/pg_config_manual.h`).
-pub(crate) const MAX_NAME_BYTES: usize = 63;
+/// The longest name that is given, in bytes: one less than the longest identifier (`NAMEDATALEN - 1` in
+/// `src/include/pg_config_manual.h`). A table's array type has `_` before its name, cut at its end; of names
+/// that begin alike the server finds none for the 257th (`makeArrayTypeName` in `src/backend/catalog/pg_type.c`).
+pub(crate) const MAX_NAME_BYTES: usize = 62;
 
 /// How many bytes a character takes in an identifier, in the encoding that those are in.
 pub(crate) type Measure = fn(char) -> usize;

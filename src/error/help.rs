@@ -1,5 +1,7 @@
 //! What helps, beside the message: facts, and the way out.
 
+use pgrx::PgSqlErrorCode as Code;
+
 use super::{Error, WhyReferenced};
 use crate::pg::ident;
 
@@ -113,7 +115,7 @@ impl Error {
             Self::NoSuchAlert { .. } => {
                 Some("SELECT alert_id, check_name, object FROM steward.alerts;".into())
             }
-            Self::AlertResolved { .. } => None,
+            Self::AlertResolved { .. } => Some("Nothing is left to be done; steward.alerts lists what is open.".into()),
             Self::ReadOnlyDatabase => Some(
                 "Partitions are made all the same. What is too old leaves when the setting is off again."
                     .into(),
@@ -212,12 +214,37 @@ impl Error {
             Self::WorkerDied => Some("See the server log.".into()),
             Self::NeedsWorker => None,
             Self::StepsFailed { first, .. } | Self::JobsFailed { first, .. } => first.hint(),
-            Self::Sql(error) => error.hint.clone(),
+            Self::Sql(error) => {
+                error.hint.clone().or_else(|| Some(of_the_servers(error.code).to_owned()))
+            }
             Self::NoSuchRelation { .. } => {
                 Some("It was dropped meanwhile, or never was: pg_class has no such oid.".into())
             }
             Self::NoExtension => Some("CREATE EXTENSION pg_steward;".into()),
             Self::Query { .. } | Self::UnexpectedNull { .. } => None,
         }
+    }
+}
+
+/// The way out of what the server says without one.
+fn of_the_servers(code: Code) -> &'static str {
+    match code {
+        Code::ERRCODE_QUERY_CANCELED => {
+            "Call it again; if it was statement_timeout that ended it, with a longer one."
+        }
+        Code::ERRCODE_T_R_SERIALIZATION_FAILURE => {
+            "Somebody has changed the same thing meanwhile: try again, best in a READ COMMITTED transaction."
+        }
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE => {
+            "Steps run as the owner of the set: GRANT it what was denied."
+        }
+        Code::ERRCODE_INVALID_OBJECT_DEFINITION | Code::ERRCODE_DUPLICATE_TABLE => {
+            "Somebody made one at the same moment: the next try plans anew."
+        }
+        Code::ERRCODE_T_R_DEADLOCK_DETECTED => "Nothing of it remains: try again.",
+        Code::ERRCODE_LOCK_NOT_AVAILABLE => {
+            "Try again when the sessions that hold it are done (see pg_locks), or raise lock_timeout."
+        }
+        _ => "The server said so, or a function that it called: put that right, and call again.",
     }
 }

@@ -119,7 +119,7 @@ pub(crate) fn alter_job(
     let schedule = match schedule {
         Some(text) => Some((
             text,
-            identity::as_steward(|| Ok(catalog::every(text)))?.ok_or_else(|| {
+            identity::as_steward(|| catalog::every(text))?.ok_or_else(|| {
                 invalid(
                     "schedule",
                     format!("'{text}' is no interval from 1 second to 1 day"),

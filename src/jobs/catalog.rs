@@ -270,7 +270,7 @@ pub(super) fn set_enabled(job_id: i64, enabled: bool) -> Result<()> {
 }
 
 /// An interval from a second to a day in microseconds; None: it is none.
-pub(super) fn every(schedule: &str) -> Option<i64> {
+pub(super) fn every(schedule: &str) -> Result<Option<i64>> {
     let read = subtransaction::run(|| {
         query::one(
             "SELECT CASE WHEN i.i BETWEEN '1 second'::pg_catalog.interval AND '1 day'::pg_catalog.interval
@@ -280,7 +280,10 @@ pub(super) fn every(schedule: &str) -> Option<i64> {
             |row| row.optional(1),
         )
     });
-    read.ok().flatten()
+    match read {
+        Err(error) if error.is_about_value() => Ok(None),
+        read => read,
+    }
 }
 
 /// How often a job looks at what has no clock, in microseconds; None: as usual.
@@ -290,7 +293,7 @@ pub(crate) fn looks_every(target: Oid) -> Result<Option<i64>> {
         &[target.into()],
         |row| row.optional::<String>(1),
     )?;
-    Ok(schedule.flatten().and_then(|schedule| every(&schedule)))
+    schedule.flatten().map_or(Ok(None), |schedule| every(&schedule))
 }
 
 /// Changes what is given of a job. A run may take so many microseconds; 0: as long as it does. With a

@@ -41,6 +41,7 @@ fn plan(
 > {
     called(|| {
         let _pinned = Pinned::begin();
+        extension::hold()?;
         let at = needed(at, "at")?.into_inner();
         let mut planned = Vec::new();
         match parent {
@@ -82,14 +83,15 @@ fn unmanage(relation: Oid) -> std::result::Result<(), ErrorReport> {
         extension::hold()?;
         dump::take_over_for_caller()?;
         // Any relation that has a policy, also one that is no partitioned table any more.
-        let name = table::name(relation)?
-            .ok_or(Error::NoSuchRelation { oid: ident::oid_number(relation) })?;
+        let gone = || Error::NoSuchRelation { oid: ident::oid_number(relation) };
+        let name = table::name(relation)?.ok_or_else(gone)?;
         let owner = || {
-            query::one(
+            query::optional(
                 "SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = $1",
                 &[relation.into()],
                 |row| row.required(1),
-            )
+            )?
+            .ok_or_else(gone)
         };
         check_owner(&name.to_string(), owner()?)?;
         in_time(&name.to_string(), || hold_still(relation))?;

@@ -176,13 +176,18 @@ impl Open {
     fn table(oid: pg_sys::Oid) -> Option<Self> {
         // SAFETY: answers NULL for a relation that is gone.
         let relation = unsafe { pg_sys::try_relation_open(oid, ACCESS_SHARE) };
-        (!relation.is_null()).then_some(Self(relation))
+        Self::unless_gone(relation)
     }
 
     fn index(oid: pg_sys::Oid) -> Option<Self> {
         // SAFETY: as above. The relation cache entry of an index holds its expressions as text only.
         let relation = unsafe { pg_sys::try_relation_open(oid, ACCESS_SHARE) };
-        (!relation.is_null()).then_some(Self(relation))
+        Self::unless_gone(relation)
+    }
+
+    /// Not by `then_some()`, which makes its value first: dropped, it would close what was not opened.
+    fn unless_gone(relation: pg_sys::Relation) -> Option<Self> {
+        (!relation.is_null()).then(|| Self(relation))
     }
 
     /// A column of a row; None for NULL.

@@ -64,14 +64,18 @@ pub(crate) fn run<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
     }
-    let outcome = caught(work);
-    // SAFETY: exactly one of release and rollback ends the subtransaction begun above; the memory
-    // context and resource owner that were current before it are put back (as plpgsql does in
-    // pl_exec.c, exec_stmt_block).
+    let outcome = caught(|| {
+        let value = work()?;
+        // SAFETY: ends the subtransaction begun above. It may raise (a cancel that comes while it tells of
+        // itself under client_min_messages = debug5): an error that left the subtransaction behind would
+        // end the session at its next ROLLBACK (xact.c, UserAbortTransactionBlock).
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        Ok(value)
+    });
+    // SAFETY: what was not released is rolled back; the memory context and resource owner that were current
+    // before are put back (as plpgsql does in pl_exec.c, exec_stmt_block).
     unsafe {
-        if outcome.is_ok() {
-            pg_sys::ReleaseCurrentSubTransaction();
-        } else {
+        if outcome.is_err() {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(context);
@@ -158,6 +162,15 @@ fn sql_error(cause: CaughtError) -> SqlError {
         CaughtError::RustPanic { ereport, .. } => (ereport, false),
     };
     let code = report.sql_error_code();
+    if let Some(code) = meanwhile(report.message()).filter(|_| from_server) {
+        return SqlError {
+            code,
+            packed_sqlstate: code as i32,
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: Some("Somebody has dropped or changed it meanwhile: try again.".into()),
+        };
+    }
     let unknown = from_server && raised != 0 && code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
     let packed_sqlstate = if unknown { raised } else { code as i32 };
     // Unless it is another one, which has been dealt with.
@@ -175,5 +188,34 @@ fn sql_error(cause: CaughtError) -> SqlError {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
+    }
+}
+
+/// What the server calls an internal error (elog, never translated) where somebody has dropped or altered
+/// something between our look at the catalog and our use of it: no error of the server's, nor of ours.
+fn meanwhile(message: &str) -> Option<PgSqlErrorCode> {
+    let gone = ["could not open relation with OID ", "cache lookup failed for "];
+    if gone.iter().any(|start| message.starts_with(start)) {
+        return Some(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT);
+    }
+    message
+        .starts_with("tuple concurrently ")
+        .then_some(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_meanwhile_is_no_internal_error() {
+        for (message, code) in [
+            ("could not open relation with OID 38047", PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT),
+            ("cache lookup failed for index 7", PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT),
+            ("tuple concurrently deleted", PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE),
+        ] {
+            assert_eq!(meanwhile(message), Some(code), "{message}");
+        }
+        assert_eq!(meanwhile("could not read block 0"), None);
     }
 }

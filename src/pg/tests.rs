@@ -116,6 +116,19 @@ mod tests {
 
     /// The zone's offsets and changes are those that the server shows.
     #[pg_test]
+    fn the_next_change_of_the_clock_is_always_ahead() {
+        let far = (1_i128 << 44) * 1_000_000;
+        let end = i128::from(i64::MAX);
+        for name in ["Europe/Madrid", "America/St_Johns", "UTC", "<+0530>-5:30"] {
+            let zone = ServerZone::named(name).unwrap();
+            for at in [0, end - 1, end, 8_795_151_075_600_000_000, far, 2 * far, -end, -2 * far] {
+                let next = zone.next_change(at);
+                assert!(next.is_none_or(|next| next > at), "{name}: {next:?} comes after {at}");
+            }
+        }
+    }
+
+    #[pg_test]
     fn wall_clocks_are_those_of_postgresql() {
         for name in ZONES {
             let zone = ServerZone::named(name).unwrap();

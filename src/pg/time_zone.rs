@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Seconds between the Unix epoch, which pg_time_t counts from, and PostgreSQL's of 2000-01-01.
 const UNIX_TO_POSTGRES_EPOCH: i128 = 946_684_800;
 const MICROS_PER_SECOND: i128 = 1_000_000;
+/// Beyond so many seconds no zone changes any more: in the year 559444, when no timestamptz is. A number in a
+/// key can be later.
+const FAR: i128 = 1 << 44;
 
 /// A time zone the server knows, looked up once by name.
 #[derive(Clone, Copy)]
@@ -69,8 +72,6 @@ impl ServerZone {
 
     fn seconds(utc: Micros) -> pg_sys::pg_time_t {
         let seconds = utc.div_euclid(MICROS_PER_SECOND) + UNIX_TO_POSTGRES_EPOCH;
-        // Beyond the range of timestamptz no zone changes any more.
-        const FAR: i128 = 1 << 43;
         seconds.clamp(-FAR, FAR) as pg_sys::pg_time_t
     }
 }
@@ -107,7 +108,9 @@ impl Zone for ServerZone {
                 return None;
             }
             if before != after {
-                return Some((i128::from(boundary) - UNIX_TO_POSTGRES_EPOCH) * MICROS_PER_SECOND);
+                let change = (i128::from(boundary) - UNIX_TO_POSTGRES_EPOCH) * MICROS_PER_SECOND;
+                // Of an instant beyond FAR the next one is behind it.
+                return (change > utc).then_some(change);
             }
             // A change of name or of the DST flag alone moves no clock.
             from = boundary;

@@ -23,6 +23,7 @@ mod errors_common;
 mod errors_privileges;
 mod errors_relations;
 mod errors_transactions;
+mod fuzzed;
 mod harness;
 mod hash_sets;
 mod hash_takeover;

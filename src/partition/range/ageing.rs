@@ -168,11 +168,13 @@ pub(super) fn check(
         Ok((false, _)) => {
             Err(invalid(argument, format!("'{text}' is not more than no time at all"), EXAMPLE))
         }
-        Err(_) => Err(invalid(
-            argument,
-            format!("'{text}' is no interval, or longer than there have been times"),
-            EXAMPLE,
-        )),
+        Err(error) => Err(error.about_value(|| {
+            invalid(
+                argument,
+                format!("'{text}' is no interval, or longer than there have been times"),
+                EXAMPLE,
+            )
+        })),
     }
 }
 

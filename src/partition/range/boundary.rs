@@ -55,7 +55,7 @@ pub(super) fn position(
             Ok(row.required::<pgrx::datum::TimestampWithTimeZone>(1)?.into_inner())
         })
     })
-    .map_err(|_| bad("a time", "2025-01-01"))?;
+    .map_err(|error| error.about_value(|| bad("a time", "2025-01-01")))?;
     if instant == i64::MIN || instant == i64::MAX {
         return Err(bad("a finite time", "2025-01-01"));
     }

@@ -152,7 +152,7 @@ fn look(parent: Oid, after: Option<&str>) -> Result<Option<Waiting>> {
 /// The key column with the collation that partitions are compared under, where it has another one.
 fn key_as_compared(set: &Set) -> Result<(String, Oid)> {
     let column = set.parent.key_sql();
-    query::one(
+    query::optional(
         "SELECT pt.partcollation[0], n.nspname::pg_catalog.text, c.collname::pg_catalog.text
            FROM pg_catalog.pg_partitioned_table pt
            JOIN pg_catalog.pg_attribute a
@@ -169,7 +169,8 @@ fn key_as_compared(set: &Set) -> Result<(String, Oid)> {
             };
             Ok((format!("{column}{collation}"), row.required(1)?))
         },
-    )
+    )?
+    .ok_or(Error::NoSuchRelation { oid: ident::oid_number(set.parent.table.oid) })
 }
 
 fn next_period(

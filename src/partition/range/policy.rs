@@ -215,8 +215,10 @@ fn width(key: &Key, text: &str, invalid: &Invalid<'_>) -> Result<Width> {
         text,
         |row| Ok((row.required(1)?, row.required(2)?, row.required(3)?)),
     );
-    let (months, days, micros) = fields.map_err(|_| {
-        invalid(ARGUMENT, format!("\"{text}\" is not an interval"), "For example '1 month'.")
+    let (months, days, micros) = fields.map_err(|error| {
+        error.about_value(|| {
+            invalid(ARGUMENT, format!("\"{text}\" is not an interval"), "For example '1 month'.")
+        })
     })?;
     let period = Period::from_interval(months, days, micros)
         .map_err(|error| invalid(ARGUMENT, format!("\"{text}\": {error}"), error.hint()))?;

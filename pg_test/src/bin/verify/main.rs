@@ -49,6 +49,8 @@ enum Stage {
     Docs,
     /// Scenarios on real clusters.
     Scenarios,
+    /// Every call with nasty arguments, beside DDL and workers: ten minutes in all, thoroughly an hour.
+    Fuzz,
     /// pg_upgrade from the oldest to the newest of several majors.
     Upgrade,
 }
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
 
 /// Runs the stages; whether all passed.
 fn verify(arguments: &Arguments) -> Result<bool> {
-    use Stage::{Clippy, Deny, Docs, Fmt, Golden, Scenarios, Server, Unit};
+    use Stage::{Clippy, Deny, Docs, Fmt, Fuzz, Golden, Scenarios, Server, Unit};
 
     let wanted: BTreeSet<Stage> = if arguments.only.is_empty() {
         Stage::value_variants().iter().copied().collect()
@@ -106,7 +108,7 @@ fn verify(arguments: &Arguments) -> Result<bool> {
         if wanted.contains(&Server) {
             run.in_server_tests(server);
         }
-        let clusters = [Golden, Docs, Scenarios];
+        let clusters = [Golden, Docs, Scenarios, Fuzz];
         let upgraded = upgrade.is_some_and(|(old, new)| server == old || server == new);
         let needed = upgraded || clusters.iter().any(|stage| wanted.contains(stage));
         if !needed || !run.install(server) {
@@ -117,6 +119,7 @@ fn verify(arguments: &Arguments) -> Result<bool> {
             match stage {
                 Golden => run.cluster_tests(server, "golden"),
                 Docs => run.cluster_tests(server, "docs"),
+                Fuzz => run.fuzzing(server, servers.len()),
                 _ => {
                     run.cluster_tests(server, "scenarios");
                     if server.version == first.version {

@@ -20,6 +20,9 @@ const SHOWN: usize = 80;
 /// Scenarios that are about names, or have some that are not ASCII.
 const NAMES: [&str; 4] = ["range_like_parent", "range_takeover", "hash_sets", "alerts_rough"];
 
+/// How long to fuzz.
+const FUZZ_SECONDS_VARIABLE: &str = "PG_STEWARD_FUZZ_SECONDS";
+
 /// In the path of every in-server test's name, and in no other test's: pgrx makes it so.
 const IN_SERVER: &str = "::pg_";
 
@@ -140,6 +143,16 @@ impl Verification {
             command.args(NAMES).env(ENCODING_VARIABLE, encoding);
             self.tests(&format!("names in {encoding} on {}", server.version), command);
         }
+    }
+
+    /// Fuzzing on one of so many majors, which share the time; `PG_STEWARD_FUZZ_SECONDS` is for each.
+    pub(crate) fn fuzzing(&mut self, server: &Installation, majors: usize) {
+        let mut command = self.test_program(server, "fuzz");
+        if std::env::var_os(FUZZ_SECONDS_VARIABLE).is_none() {
+            let seconds = if self.thorough { 3600 } else { 600 } / majors.max(1);
+            command.env(FUZZ_SECONDS_VARIABLE, seconds.to_string());
+        }
+        self.tests(&format!("fuzz on {}", server.version), command);
     }
 
     /// pg_upgrade from one major to another, the extension being installed in both.
