@@ -220,7 +220,7 @@ fn quoted_mixed_case_and_long_names_and_other_schemas_are_no_obstacle() {
         assert_eq!(names.len(), 5, "{names:?}");
         let suffixes = ["_p0", "_p100", "_p200", "_p300", "_p400"];
         for (name, suffix) in names.iter().zip(suffixes) {
-            assert!(name.ends_with(suffix) && name.len() <= 63, "{name}");
+            assert!(name.ends_with(suffix) && name.chars().count() <= 62, "{name}");
         }
         let newest = format!("{}.{}", schema_sql, quoted(&names[4]));
         assert_eq!(db.indexes(&newest.replace('\'', "''")).len(), 2);
