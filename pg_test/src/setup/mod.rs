@@ -16,6 +16,7 @@ pub mod pg_partman;
 pub mod pgrx;
 pub mod postgres;
 pub mod postgres_source;
+pub mod postgres_wheel;
 pub mod private_server;
 pub mod privilege;
 pub mod tools;
@@ -43,6 +44,7 @@ pub fn prepare(majors: &[u32]) -> Result<(Pgrx, Vec<Installation>)> {
 
     let mut needs = packages::for_the_extension();
     let mut builds = Vec::new();
+    let mut wheel = false;
     for &major in majors {
         if postgres::find(major)?.is_some() {
             continue;
@@ -53,6 +55,10 @@ pub fn prepare(majors: &[u32]) -> Result<(Pgrx, Vec<Installation>)> {
                 needs.extend(packages::for_a_server_build());
                 builds.push(major);
             }
+            Source::Wheel => {
+                needs.extend(postgres_wheel::needs());
+                wheel = true;
+            }
         }
     }
     if privilege::is_root() {
@@ -62,6 +68,9 @@ pub fn prepare(majors: &[u32]) -> Result<(Pgrx, Vec<Installation>)> {
     packages::ensure(&needs)?;
     for major in builds {
         postgres_source::build(major)?;
+    }
+    if wheel {
+        postgres_wheel::install()?;
     }
 
     let servers = majors

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{packages, postgres_source, private_server};
+use super::{packages, postgres_source, postgres_wheel, private_server};
 
 /// The majors pg_steward supports, newest first.
 pub const SUPPORTED_MAJORS: [u32; 4] = [18, 17, 16, 15];
@@ -29,6 +29,9 @@ pub struct Installation {
     pub sharedir: PathBuf,
     /// Where `postgres.h` is (`includedir-server`).
     pub includedir: PathBuf,
+    /// What it has been built or packaged without: of `contrib`, PostgreSQL's own extensions, and `icu`; and
+    /// `minors_of_2025`, where it is older than the release that mended foreign keys of partitioned tables.
+    pub lacks: Vec<&'static str>,
 }
 
 impl Installation {
@@ -51,7 +54,13 @@ impl Installation {
         let Ok(major) = digits.parse() else {
             bail!("{} says its version is {text:?}", pg_config.display());
         };
-        let found = Self {
+        // Asked for until 15, declined since.
+        let configured = ask("--configure")?;
+        let has_icu = match major {
+            ..=15 => configured.contains("--with-icu"),
+            _ => !configured.contains("--without-icu"),
+        };
+        let mut found = Self {
             major,
             version,
             release,
@@ -60,7 +69,20 @@ impl Installation {
             pkglibdir: ask("--pkglibdir")?.into(),
             sharedir: ask("--sharedir")?.into(),
             includedir: ask("--includedir-server")?.into(),
+            lacks: Vec::new(),
         };
+        // One of them stands for all.
+        let has_contrib = found.sharedir.join("extension/postgres_fdw.control").is_file();
+        // A key of a partitioned table into itself was not enforced, and ATTACH locked other tables than it does.
+        let minor: Option<u32> = found.version.split('.').nth(1).and_then(|text| text.parse().ok());
+        let is_mended = match major {
+            15 => minor >= Some(13),
+            16 => minor >= Some(9),
+            17 => minor >= Some(5),
+            _ => true,
+        };
+        let parts = [("contrib", has_contrib), ("icu", has_icu), ("minors_of_2025", is_mended)];
+        found.lacks = parts.into_iter().filter(|(_, has)| !has).map(|(part, _)| part).collect();
         let server = found.program("postgres");
         ensure!(server.is_file(), "there is no server at {}", server.display());
         let header = found.includedir.join("postgres.h");
@@ -80,10 +102,14 @@ impl Installation {
 }
 
 /// Our own server of a major with its headers: a copy of the machine's packaged one, else one that was
-/// built into the cache. The machine's is read, and never installed into.
+/// built or downloaded into the cache. The machine's is read, and never installed into.
 pub fn find(major: u32) -> Result<Option<Installation>> {
     let copy = private_server::find_copy(major)?;
-    Ok(copy.or_else(|| postgres_source::find_built(major)))
+    Ok(copy.or_else(|| find_cached(major)))
+}
+
+fn find_cached(major: u32) -> Option<Installation> {
+    postgres_source::find_built(major).or_else(|| postgres_wheel::find(major))
 }
 
 /// The newest installed major that comes from a package, else the newest one in the cache.
@@ -93,7 +119,7 @@ pub fn find_default() -> Result<Option<Installation>> {
             return Ok(Some(copy));
         }
     }
-    Ok(SUPPORTED_MAJORS.iter().find_map(|&major| postgres_source::find_built(major)))
+    Ok(SUPPORTED_MAJORS.iter().find_map(|&major| find_cached(major)))
 }
 
 /// Where a major that is not installed can be had from.
@@ -103,6 +129,8 @@ pub enum Source {
     Package,
     /// The source package of a newer Debian release.
     Build,
+    /// A package of PyPI.
+    Wheel,
 }
 
 /// Where a major that is not installed can be had from; an error if nowhere.
@@ -117,9 +145,11 @@ pub fn source_of(major: u32) -> Result<Source> {
         Ok(Source::Package)
     } else if postgres_source::is_to_be_had(major) {
         Ok(Source::Build)
+    } else if postgres_wheel::is_to_be_had(major) {
+        Ok(Source::Wheel)
     } else {
         bail!(
-            "no Debian release has PostgreSQL {major}; install postgresql-{major} and \
+            "neither Debian nor PyPI has PostgreSQL {major} for this machine; install postgresql-{major} and \
              postgresql-server-dev-{major} from the PostgreSQL project's own packages and try again"
         )
     }

@@ -97,49 +97,54 @@ fn into_a_compressed_file() {
     assert_eq!(rows(&mut db.client, "archive.audit"), 40 * 3);
 }
 
-#[test]
-fn into_another_server() {
-    let vault = fixtures::cluster().preload(false).start().unwrap();
-    let mut far = vault.connect("postgres").unwrap();
-    far.run(
-        "CREATE ROLE archivist LOGIN PASSWORD 'secret';
-         CREATE TABLE public.audit (at timestamptz NOT NULL, who text, what text);
-         GRANT SELECT, INSERT, DELETE ON public.audit TO archivist;
-         -- Left by a call after which the other server was gone.
-         INSERT INTO public.audit SELECT date_trunc('month', now()) - interval '15 months'
-                                         + interval '1 day', 'half', 'done'",
-    );
-    let mut db = Database::new();
-    let owner = audit(&mut db);
-    let place = format!(
-        "host '{}', port '{}', dbname 'postgres'",
-        vault.socket_dir().display(),
-        far.value::<String>("SELECT current_setting('port')")
-    );
-    let sql = shown_under("### Into another server")
-        .replace("host 'vault.example', port '5432', dbname 'vault'", &place)
-        .replace("CREATE EXTENSION postgres_fdw;", "")
-        // The test's servers ask nobody for a password, which only a superuser may waive.
-        .replace(
-            "OPTIONS (user 'archivist')",
-            "OPTIONS (user 'archivist', password_required 'false')",
+mod needs_contrib {
+    use super::*;
+
+    #[test]
+    fn into_another_server() {
+        let vault = fixtures::cluster().preload(false).start().unwrap();
+        let mut far = vault.connect("postgres").unwrap();
+        far.run(
+            "CREATE ROLE archivist LOGIN PASSWORD 'secret';
+             CREATE TABLE public.audit (at timestamptz NOT NULL, who text, what text);
+             GRANT SELECT, INSERT, DELETE ON public.audit TO archivist;
+             -- Left by a call after which the other server was gone.
+             INSERT INTO public.audit SELECT date_trunc('month', now()) - interval '15 months'
+                                             + interval '1 day', 'half', 'done'",
         );
-    let (server, rest) = sql.split_once("CREATE FOREIGN TABLE").unwrap();
-    let server = server.replace("CURRENT_USER", &owner);
-    db.client.run(&format!(
-        "CREATE EXTENSION postgres_fdw; {server};
-         GRANT USAGE ON FOREIGN SERVER vault TO {owner};
-         SET ROLE {owner}; CREATE FOREIGN TABLE {rest}; RESET ROLE"
-    ));
-    vault.stop(pg_test::cluster::StopMode::Fast).unwrap();
-    db.client.refused("08001", "CALL steward.maintain('audit')");
-    assert_eq!(
-        db.client.value::<i64>("SELECT count(*) FROM steward.partitions WHERE state = 'detached'"),
-        3
-    );
-    vault.start().unwrap();
-    db.maintain("audit");
-    assert_left(&mut db, 12);
-    let mut far = vault.connect("postgres").unwrap();
-    assert_eq!(rows(&mut far, "public.audit"), 40 * 3);
+        let mut db = Database::new();
+        let owner = audit(&mut db);
+        let place = format!(
+            "host '{}', port '{}', dbname 'postgres'",
+            vault.socket_dir().display(),
+            far.value::<String>("SELECT current_setting('port')")
+        );
+        let sql = shown_under("### Into another server")
+            .replace("host 'vault.example', port '5432', dbname 'vault'", &place)
+            .replace("CREATE EXTENSION postgres_fdw;", "")
+            // The test's servers ask nobody for a password, which only a superuser may waive.
+            .replace(
+                "OPTIONS (user 'archivist')",
+                "OPTIONS (user 'archivist', password_required 'false')",
+            );
+        let (server, rest) = sql.split_once("CREATE FOREIGN TABLE").unwrap();
+        let server = server.replace("CURRENT_USER", &owner);
+        db.client.run(&format!(
+            "CREATE EXTENSION postgres_fdw; {server};
+             GRANT USAGE ON FOREIGN SERVER vault TO {owner};
+             SET ROLE {owner}; CREATE FOREIGN TABLE {rest}; RESET ROLE"
+        ));
+        vault.stop(pg_test::cluster::StopMode::Fast).unwrap();
+        db.client.refused("08001", "CALL steward.maintain('audit')");
+        assert_eq!(
+            db.client
+                .value::<i64>("SELECT count(*) FROM steward.partitions WHERE state = 'detached'"),
+            3
+        );
+        vault.start().unwrap();
+        db.maintain("audit");
+        assert_left(&mut db, 12);
+        let mut far = vault.connect("postgres").unwrap();
+        assert_eq!(rows(&mut far, "public.audit"), 40 * 3);
+    }
 }

@@ -265,19 +265,23 @@ fn every_kind_of_key() {
     }
 }
 
-#[test]
-fn keys_are_compared_as_the_set_compares_them() {
-    let mut db = Database::new();
-    // Under the column's own collation capitals and small letters would alternate.
-    db.client.run(
-        "CREATE TABLE u (id text COLLATE \"und-x-icu\" NOT NULL) PARTITION BY RANGE (id COLLATE \"C\");
-         SELECT steward.manage_range('u', '1 month', premake => 1, key_encoding => 'ulid',
-                                     default_partition => true, time_zone => 'UTC');
-         INSERT INTO u VALUES ('01HR0000000000000000000000'), ('01HR0000000000000000000001'),
-                              ('01hr0000000000000000000000'), ('01HQ0000000000000000000000')",
-    );
-    db.drain("u");
-    assert_eq!(db.rows("u"), ["u_2024_02 1", "u_2024_03 2", "u_default 1"]);
+mod needs_icu {
+    use super::*;
+
+    #[test]
+    fn keys_are_compared_as_the_set_compares_them() {
+        let mut db = Database::new();
+        // Under the column's own collation capitals and small letters would alternate.
+        db.client.run(
+            "CREATE TABLE u (id text COLLATE \"und-x-icu\" NOT NULL) PARTITION BY RANGE (id COLLATE \"C\");
+             SELECT steward.manage_range('u', '1 month', premake => 1, key_encoding => 'ulid',
+                                         default_partition => true, time_zone => 'UTC');
+             INSERT INTO u VALUES ('01HR0000000000000000000000'), ('01HR0000000000000000000001'),
+                                  ('01hr0000000000000000000000'), ('01HQ0000000000000000000000')",
+        );
+        db.drain("u");
+        assert_eq!(db.rows("u"), ["u_2024_02 1", "u_2024_03 2", "u_default 1"]);
+    }
 }
 
 #[test]

@@ -61,15 +61,19 @@ fn foreign_keys_into_the_set_see_new_partitions() {
     db.client.refused("23503", "DELETE FROM t_p100");
 }
 
-#[test]
-fn a_foreign_key_of_the_set_into_itself_holds() {
-    let mut db = Database::new();
-    db.client.run(&format!(
-        "CREATE TABLE t (id bigint PRIMARY KEY, before bigint REFERENCES t) PARTITION BY RANGE (id);
-         {MANAGE}; INSERT INTO t VALUES (1, NULL), (101, 1)"
-    ));
-    db.client.refused("23503", "INSERT INTO t VALUES (102, 2)");
-    db.client.refused("23503", "DELETE FROM t WHERE id = 1");
+mod needs_minors_of_2025 {
+    use super::*;
+
+    #[test]
+    fn a_foreign_key_of_the_set_into_itself_holds() {
+        let mut db = Database::new();
+        db.client.run(&format!(
+            "CREATE TABLE t (id bigint PRIMARY KEY, before bigint REFERENCES t) PARTITION BY RANGE (id);
+             {MANAGE}; INSERT INTO t VALUES (1, NULL), (101, 1)"
+        ));
+        db.client.refused("23503", "INSERT INTO t VALUES (102, 2)");
+        db.client.refused("23503", "DELETE FROM t WHERE id = 1");
+    }
 }
 
 #[test]

@@ -324,30 +324,37 @@ fn it_looks_again_when_the_next_period_will_be_too_old() {
     assert!(due || turn_of_the_year);
 }
 
-#[test]
-fn a_foreign_table_and_what_somebody_partitioned_further_leave_like_any_other() {
-    let mut db = Database::new();
-    db.client.run(
-        "CREATE EXTENSION postgres_fdw;
-         CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere');
-         CREATE TABLE bets (at date NOT NULL, kind text) PARTITION BY RANGE (at);
-         CREATE FOREIGN TABLE bets_far PARTITION OF bets
-             FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') SERVER away;
-         CREATE TABLE bets_by_kind PARTITION OF bets
-             FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') PARTITION BY LIST (kind);
-         CREATE TABLE bets_by_kind_a PARTITION OF bets_by_kind FOR VALUES IN ('a');
-         CREATE TABLE bets_by_kind_rest PARTITION OF bets_by_kind DEFAULT;
-         INSERT INTO bets VALUES ('2021-05-05', 'a'), ('2021-05-06', 'b');
-         SELECT steward.manage_range('bets', '1 year', premake => 1);
-         SELECT steward.set_retention('bets', '1 year')",
-    );
-    let drops: Vec<String> = db.client.column(
-        "SELECT sql FROM steward.plan('bets') WHERE action = 'drop' ORDER BY ordinal LIMIT 2",
-    );
-    assert_eq!(drops, ["DROP FOREIGN TABLE public.bets_far;", "DROP TABLE public.bets_by_kind;"]);
-    db.maintain("bets");
-    for gone in ["bets_far", "bets_by_kind", "bets_by_kind_a", "bets_by_kind_rest"] {
-        assert!(!db.client.value::<bool>(&format!("SELECT to_regclass('{gone}') IS NOT NULL")));
+mod needs_contrib {
+    use super::*;
+
+    #[test]
+    fn a_foreign_table_and_what_somebody_partitioned_further_leave_like_any_other() {
+        let mut db = Database::new();
+        db.client.run(
+            "CREATE EXTENSION postgres_fdw;
+             CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere');
+             CREATE TABLE bets (at date NOT NULL, kind text) PARTITION BY RANGE (at);
+             CREATE FOREIGN TABLE bets_far PARTITION OF bets
+                 FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') SERVER away;
+             CREATE TABLE bets_by_kind PARTITION OF bets
+                 FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') PARTITION BY LIST (kind);
+             CREATE TABLE bets_by_kind_a PARTITION OF bets_by_kind FOR VALUES IN ('a');
+             CREATE TABLE bets_by_kind_rest PARTITION OF bets_by_kind DEFAULT;
+             INSERT INTO bets VALUES ('2021-05-05', 'a'), ('2021-05-06', 'b');
+             SELECT steward.manage_range('bets', '1 year', premake => 1);
+             SELECT steward.set_retention('bets', '1 year')",
+        );
+        let drops: Vec<String> = db.client.column(
+            "SELECT sql FROM steward.plan('bets') WHERE action = 'drop' ORDER BY ordinal LIMIT 2",
+        );
+        assert_eq!(
+            drops,
+            ["DROP FOREIGN TABLE public.bets_far;", "DROP TABLE public.bets_by_kind;"]
+        );
+        db.maintain("bets");
+        for gone in ["bets_far", "bets_by_kind", "bets_by_kind_a", "bets_by_kind_rest"] {
+            assert!(!db.client.value::<bool>(&format!("SELECT to_regclass('{gone}') IS NOT NULL")));
+        }
+        assert!(db.actions("bets").is_empty());
     }
-    assert!(db.actions("bets").is_empty());
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
-use pg_test::setup::{self, Installation};
+use pg_test::setup::{self, Installation, postgres_wheel};
 
 use stages::Verification;
 
@@ -83,6 +83,9 @@ fn verify(arguments: &Arguments) -> Result<bool> {
         "an upgrade takes two majors, such as --pg 15,18"
     );
     let (pgrx, servers) = setup::prepare(&arguments.pg)?;
+    for server in servers.iter().filter(|server| postgres_wheel::is_one(server)) {
+        println!("PostgreSQL {} is PyPI's {}", server.version, postgres_wheel::PACKAGE);
+    }
     if wanted.contains(&Fmt) || wanted.contains(&Clippy) {
         setup::tools::components()?;
     }
@@ -121,7 +124,7 @@ fn verify(arguments: &Arguments) -> Result<bool> {
                 Docs => run.cluster_tests(server, "docs"),
                 Fuzz => run.fuzzing(server, servers.len()),
                 _ => {
-                    run.cluster_tests(server, "scenarios");
+                    run.scenarios(server);
                     if server.version == first.version {
                         run.names_in_other_encodings(server);
                     }
@@ -136,7 +139,7 @@ fn verify(arguments: &Arguments) -> Result<bool> {
     {
         run.upgrade(old, new);
     }
-    println!("{} passed, {} failed", run.tally.passed, run.tally.failed);
+    println!("{}", run.tally);
     Ok(run.tally.failed == 0)
 }
 

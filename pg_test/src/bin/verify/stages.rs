@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pg_test::cluster::server_directory;
 use pg_test::fixtures::{ENCODING_VARIABLE, OLD_PG_CONFIG_VARIABLE, PG_CONFIG_VARIABLE};
 use pg_test::progress::{self, Logged};
@@ -133,6 +133,37 @@ impl Verification {
         self.tests(&format!("{target} on {}", server.version), command);
     }
 
+    /// The scenarios, and how many are left out on this server.
+    pub(crate) fn scenarios(&mut self, server: &Installation) {
+        self.cluster_tests(server, "scenarios");
+        if !server.lacks.is_empty()
+            && let Err(error) = self.left_out(server)
+        {
+            self.broken(&format!("left out on {}", server.version), &error);
+        }
+    }
+
+    fn left_out(&mut self, server: &Installation) -> Result<()> {
+        let mut list = self.pgrx.cargo();
+        list.args(["test", "--locked", "--package", "pg_test", "--test", "scenarios", "--"]);
+        list.args(&self.filter);
+        let output = list.arg("--list").output().context("cannot list the scenarios")?;
+        ensure!(output.status.success(), "cannot list the scenarios");
+        let names = String::from_utf8_lossy(&output.stdout);
+        for part in &server.lacks {
+            let left_out: Vec<&str> =
+                names.lines().filter(|name| name.contains(&needing(part))).collect();
+            let count = left_out.len();
+            println!(
+                "left out on {}: {count} that need {}",
+                server.version,
+                part.replace('_', " ")
+            );
+            self.tally.add(Tally::left_out(count as u64));
+        }
+        Ok(())
+    }
+
     /// The scenarios that are about names, in databases of other encodings. Whoever names tests wants those only.
     pub(crate) fn names_in_other_encodings(&mut self, server: &Installation) {
         if !self.filter.is_empty() {
@@ -166,6 +197,9 @@ impl Verification {
         let mut command = self.pgrx.cargo();
         command.args(["test", "--locked", "--package", "pg_test", "--test", target]);
         command.args(["--", "--test-threads=3"]).args(&self.filter);
+        for part in &server.lacks {
+            command.args(["--skip", &needing(part)]);
+        }
         command.env(PG_CONFIG_VARIABLE, &server.pg_config);
         command
     }
@@ -231,6 +265,11 @@ fn failures(text: &str) -> Option<String> {
         shown.push("…");
     }
     Some(shown.join("\n"))
+}
+
+/// In the path of the name of each test that needs a part of PostgreSQL that not every server has.
+fn needing(part: &str) -> String {
+    format!("::needs_{part}::")
 }
 
 fn show(outcome: &Logged, text: &str) {
