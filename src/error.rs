@@ -116,7 +116,7 @@ pub(crate) enum Error {
         "could not lock {}, or a table that goes with it, within {milliseconds} ms",
         quoted(relation)
     )]
-    LockNotHad { relation: String, milliseconds: i32 },
+    LockNotAvailable { relation: String, milliseconds: i32 },
     #[error("job kind \"{kind}\" is not known")]
     UnknownKind { kind: String },
     #[error("{} is referenced by foreign keys of {}", quoted(relation), quoted(referencing))]
@@ -231,7 +231,7 @@ impl Error {
             }
             Self::NullArgument { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::NoAnswer { .. } => Code::ERRCODE_ADMIN_SHUTDOWN,
-            Self::LockNotHad { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
+            Self::LockNotAvailable { .. } => Code::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::RowsInDefault { .. } => Code::ERRCODE_CHECK_VIOLATION,
             Self::DrainedLeaves { .. } => Code::ERRCODE_WARNING,
             Self::KeysWithoutPeriod { .. } => Code::ERRCODE_DATA_EXCEPTION,
@@ -306,7 +306,7 @@ impl Error {
     pub(crate) fn naming_lock(self, relation: &str, milliseconds: i32) -> Self {
         match self.code() {
             Code::ERRCODE_LOCK_NOT_AVAILABLE => {
-                Self::LockNotHad { relation: relation.to_owned(), milliseconds }
+                Self::LockNotAvailable { relation: relation.to_owned(), milliseconds }
             }
             _ => self,
         }

@@ -4,8 +4,8 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CString;
 
 use crate::pg::encoding;
+use crate::pg::guc;
 use crate::pg::places::Limits;
-use crate::pg::settings as pg_settings;
 
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_CONCURRENT_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -82,7 +82,7 @@ pub(crate) fn define() {
     );
     #[cfg(debug_assertions)]
     define_test_settings();
-    pg_settings::reserve_prefix(c"pg_steward");
+    guc::reserve_prefix(c"pg_steward");
 }
 
 /// What only debug builds have.

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::catalog;
 use crate::error::Error;
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{at_commit, called, extension, identity, transaction};
 
 #[pg_extern(sql = false)]

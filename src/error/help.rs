@@ -97,7 +97,7 @@ impl Error {
             Self::NullArgument { .. } => {
                 Some("Give it a value, or leave it out where it has a default.".into())
             }
-            Self::LockNotHad { .. } => Some(
+            Self::LockNotAvailable { .. } => Some(
                 "Try again when the sessions that hold it are done (see pg_locks), or raise \
                  pg_steward.lock_timeout."
                     .into(),

@@ -8,8 +8,8 @@ use super::catalog::{self, Job};
 use super::runs;
 use super::task::Kind;
 use crate::error::{Error, Result};
+use crate::pg::guc::Pinned;
 use crate::pg::locks::{self, TableLock, TargetLock};
-use crate::pg::settings::Pinned;
 use crate::pg::{Oid, called, extension, identity, signals, transaction, wakeup};
 use crate::settings;
 

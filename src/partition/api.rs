@@ -10,7 +10,7 @@ use super::prepare;
 use super::steps::{Action, Step};
 use super::table::{self, Table};
 use crate::error::Error;
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{
     Oid, Text, called, databases, extension, ident, identity, query, report, transaction, wakeup,
 };

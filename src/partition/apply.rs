@@ -4,7 +4,7 @@ use super::steps::{Action, Step, Work};
 use super::table;
 use crate::error::{Error, Result};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, ident, identity, query, settings as pg_settings, signals};
+use crate::pg::{Oid, clock, guc, ident, identity, query, signals};
 use crate::settings;
 
 /// Attempts at one step, when a lock is not to be had or a deadlock is broken at our cost.
@@ -98,7 +98,7 @@ pub(crate) fn naming(transactions: &Transactions<'_>, set: Oid, error: Error) ->
     if !error.is_lock_trouble() {
         return error;
     }
-    match transactions.own(|| table::name(set)) {
+    match transactions.on_our_tables(|| table::name(set)) {
         Ok(Some(name)) => {
             error.naming_lock(&name.to_string(), settings::lock_timeout_milliseconds())
         }
@@ -111,7 +111,7 @@ pub(crate) fn take(work: &Work, step: &Step) -> Result<()> {
     if let Some(blocked) = &step.blocked {
         return Err(blocked.clone());
     }
-    pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+    guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
         identity::as_owner(work.owner, |scope| scope.run(&step.sql))
     })
 }

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use super::access::{check_owner, needed};
 use super::table::{self, Table};
 use crate::error::Error;
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{Oid, Text, called, files, heap, ident, identity, query};
 
 /// For the views.

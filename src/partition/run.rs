@@ -35,7 +35,7 @@ pub(crate) fn carry_out(
     let outcome = Outcome { bytes: retention::bytes(work), ..Outcome::default() };
     // Written down before the first step: see `remember_make_up`.
     if work.remembered != work.make_up_from {
-        transactions.own(|| range::remember_make_up(work.parent, work.make_up_from))?;
+        transactions.on_our_tables(|| range::remember_make_up(work.parent, work.make_up_from))?;
     }
     let began = Instant::now();
     let mut run = Run {
@@ -50,7 +50,7 @@ pub(crate) fn carry_out(
     let mut held = Vec::new();
     for step in &work.steps {
         // Copied when nobody is at it; those that somebody holds come last.
-        if step.copies.is_some() && !transactions.step(|| retention::is_free(step))? {
+        if step.copies.is_some() && !transactions.on_user_tables(|| retention::is_free(step))? {
             held.push(step);
             continue;
         }
@@ -69,7 +69,7 @@ pub(crate) fn carry_out(
         outcome.left_from = lowest(outcome.left_from, work.make_up_from);
     }
     if outcome.left_from != work.make_up_from {
-        transactions.own(|| range::remember_make_up(work.parent, outcome.left_from))?;
+        transactions.on_our_tables(|| range::remember_make_up(work.parent, outcome.left_from))?;
     }
     Ok(outcome)
 }
@@ -228,13 +228,13 @@ fn said(step: &Step) -> String {
 
 fn attempt(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<()> {
     apply::retried(transactions, work.parent, || match step.subject {
-        None => transactions.step(|| apply::take(work, step)),
+        None => transactions.on_user_tables(|| apply::take(work, step)),
         Some(subject) => retention::take(transactions, work, step, subject),
     })
     .map_err(|error| match &error {
-        Error::Sql(sql) if sql.lacks_privilege() || sql.misses_object() => {
-            transactions.step(|| Ok(apply::explaining(error.clone(), work.owner))).unwrap_or(error)
-        }
+        Error::Sql(sql) if sql.lacks_privilege() || sql.misses_object() => transactions
+            .on_user_tables(|| Ok(apply::explaining(error.clone(), work.owner)))
+            .unwrap_or(error),
         _ => error,
     })
 }

@@ -174,7 +174,7 @@ pub(super) fn look_again_at(parent: Oid, at: i64) -> Result<i64> {
 }
 
 /// Turns partitions that are wanted into steps.
-pub(super) struct Drafting<'a> {
+pub(super) struct StepBuilder<'a> {
     table: &'a Table,
     blueprint: Blueprint,
     /// Names given in this plan.
@@ -190,7 +190,7 @@ pub(super) struct Named {
     pub(super) partition: Qualified,
 }
 
-impl<'a> Drafting<'a> {
+impl<'a> StepBuilder<'a> {
     /// `model`: the partition to take after where there is no template.
     pub(super) fn new(
         table: &'a Table,
@@ -260,7 +260,7 @@ impl<'a> Drafting<'a> {
     }
 }
 
-impl Drafting<'_> {
+impl StepBuilder<'_> {
     /// What makes and attaches a partition that gets rows in between, and its name.
     pub(super) fn create_to_fill(
         &mut self,

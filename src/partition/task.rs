@@ -10,7 +10,7 @@ use super::{prepare, retention, run};
 use crate::error::Result;
 use crate::jobs::{Ended, Look, Next, Planned, Task};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, settings as pg_settings, subtransaction};
+use crate::pg::{Oid, clock, guc, subtransaction};
 use crate::settings;
 
 /// How long a look waits for a lock on a user's table while it has ours, in milliseconds.
@@ -27,9 +27,8 @@ pub(crate) fn plan(set: Oid, look: &Look) -> Result<Planned> {
 }
 
 fn look_at(set: Oid, look: &Look) -> Result<Work> {
-    let work = pg_settings::with_lock_timeout(BRIEFLY_MILLISECONDS, || {
-        prepare(set, look.at, look.retry_at)
-    })?;
+    let work =
+        guc::with_lock_timeout(BRIEFLY_MILLISECONDS, || prepare(set, look.at, look.retry_at))?;
     range::note_seen(&work)?;
     if work.past.as_ref().is_some_and(|past| past.retention.is_some()) {
         forget_what_is_back(set)?;
@@ -41,9 +40,7 @@ fn look_at(set: Oid, look: &Look) -> Result<Work> {
 /// locked, whom nothing else waits for.
 fn forget_what_is_back(set: Oid) -> Result<()> {
     let forgotten = subtransaction::run(|| {
-        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
-            retention::withdraw(set)
-        })
+        guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || retention::unmark(set))
     });
     match forgotten {
         Err(error) if error.is_lock_trouble() => Ok(()),
@@ -75,7 +72,7 @@ impl Task for Maintenance {
         }
         // A detach that somebody has broken off stood in the place of a period that may be wanted.
         let work = transactions
-            .own_without_waiting(|| look_at(self.set, &self.look))
+            .on_our_tables_without_waiting(|| look_at(self.set, &self.look))
             .map_err(|error| naming(transactions, self.set, error))?;
         let rest = run::carry_out(transactions, &work, progress)?;
         Ok(ended(&work, &outcome.followed_by(rest)))

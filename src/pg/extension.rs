@@ -83,7 +83,7 @@ pub(crate) fn hold_now() -> Result<()> {
     let is_held = locks::try_hold_object(pg_sys::ExtensionRelationId, seen.oid, mode);
     match is_held && find()?.oid == seen.oid {
         true => Ok(()),
-        false => Err(Error::LockNotHad { relation: "pg_steward".into(), milliseconds: 0 }),
+        false => Err(Error::LockNotAvailable { relation: "pg_steward".into(), milliseconds: 0 }),
     }
 }
 

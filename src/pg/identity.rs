@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use pgrx::pg_sys;
 
-use super::{extension, query, report, settings};
+use super::{extension, guc, query, report};
 use crate::error::{Error, Result};
 
 /// `SECURITY_LOCAL_USERID_CHANGE` and `SECURITY_RESTRICTED_OPERATION` of src/include/miscadmin.h:
@@ -97,7 +97,7 @@ fn switched<T>(user: pg_sys::Oid, context: i32, work: impl FnOnce() -> Result<T>
     // user, context and settings (xact.c, AbortSubTransaction), so nothing is needed on that way out.
     let level = unsafe {
         let level = pg_sys::NewGUCNestLevel();
-        settings::pin();
+        guc::pin();
         pg_sys::SetUserIdAndSecContext(user, context_before | context);
         level
     };
@@ -124,7 +124,7 @@ fn as_session_of<T>(owner: pg_sys::Oid, work: impl FnOnce() -> Result<T>) -> Res
     }
     // SAFETY: opens a level; closed below, or by the abort when something raises.
     let level = unsafe { pg_sys::NewGUCNestLevel() };
-    settings::session_user(&name_of(owner), false);
+    guc::session_user(&name_of(owner), false);
     let outcome = work();
     // SAFETY: closes the level opened above; reads a backend-local variable.
     let restored = unsafe {
@@ -150,7 +150,7 @@ fn name_of(role: pg_sys::Oid) -> CString {
 /// Makes a worker's session `role`'s until it is made another's. In a transaction, whose abort takes it
 /// back.
 pub(super) fn begin_session_of(role: pg_sys::Oid) {
-    settings::session_user(&name_of(role), true);
+    guc::session_user(&name_of(role), true);
 }
 
 /// Makes a worker's session the bootstrap superuser's, as it was connected, also at its start: the server

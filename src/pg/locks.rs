@@ -7,7 +7,7 @@
 
 use pgrx::pg_sys;
 
-use super::{settings, subtransaction};
+use super::{guc, subtransaction};
 use crate::error::Result;
 
 /// Held until dropped.
@@ -85,7 +85,7 @@ pub(crate) fn in_time<T>(
     milliseconds: i32,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    settings::with_lock_timeout(milliseconds, || subtransaction::run(work))
+    guc::with_lock_timeout(milliseconds, || subtransaction::run(work))
         .map_err(|error| error.naming_lock(relation, milliseconds))
 }
 

@@ -32,7 +32,7 @@ fn instant(number: i64) -> i64 {
 /// `start + step` as PostgreSQL computes it in a zone.
 fn plus(zone: &str, start: i64, step: &str) -> i64 {
     let start = super::clock::timestamp(start).unwrap();
-    super::settings::with_time_zone(zone, || {
+    super::guc::with_time_zone(zone, || {
         query::one("SELECT $1 + $2::pg_catalog.interval", &[start.into(), step.into()], |row| {
             Ok(row.required::<TimestampWithTimeZone>(1)?.into_inner())
         })

@@ -2,7 +2,7 @@
 
 use pgrx::{FromDatum, PgMemoryContexts, pg_sys};
 
-use super::{Oid, extension, settings, subtransaction, utility, workers};
+use super::{Oid, extension, guc, subtransaction, utility, workers};
 use crate::error::{Error, Result};
 
 /// One transaction of a worker, with a snapshot. Committed when `work` returns Ok; when it returns
@@ -123,7 +123,7 @@ pub(crate) enum Transactions<'a> {
     /// In a worker: begin, work, commit.
     Worker,
     /// The same, on behalf of somebody who waits.
-    Errand,
+    OnBehalf,
     /// In a procedure: work in a subtransaction, then commit what the caller's transaction holds.
     Procedure(&'a Procedure),
 }
@@ -131,16 +131,16 @@ pub(crate) enum Transactions<'a> {
 impl Transactions<'_> {
     /// Runs `work` on our tables in a transaction of its own. Ok: committed. Err: nothing of it
     /// remains, and the next call starts afresh.
-    pub(crate) fn own<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn on_our_tables<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         // A procedure has no SET clause of its own: without the pin, operators would be looked up in
         // the caller's search_path.
-        self.begin(extension::hold, || settings::pinned(work))
+        self.begin(extension::hold, || guc::pinned(work))
     }
 
     /// The same for work that uses none of our tables, and so keeps no DROP EXTENSION waiting however
     /// long it takes.
-    pub(crate) fn step<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.begin(|| Ok(()), || settings::pinned(work))
+    pub(crate) fn on_user_tables<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.begin(|| Ok(()), || guc::pinned(work))
     }
 
     /// The same at an isolation level of its own.
@@ -153,15 +153,18 @@ impl Transactions<'_> {
             isolation.set();
             Ok(())
         };
-        self.begin(begin, || settings::pinned(work))
+        self.begin(begin, || guc::pinned(work))
     }
 
     /// The same for what a crash may take back: the commit does not wait for the disk.
-    pub(crate) fn own_without_waiting<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn on_our_tables_without_waiting<T>(
+        &self,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         self.begin(extension::hold, || {
             // Outside the pinned level, which takes every setting back before the commit.
-            settings::commit_without_waiting();
-            settings::pinned(work)
+            guc::commit_without_waiting();
+            guc::pinned(work)
         })
     }
 
@@ -171,7 +174,7 @@ impl Transactions<'_> {
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         match self {
-            Self::Worker | Self::Errand => run_after(lock, work),
+            Self::Worker | Self::OnBehalf => run_after(lock, work),
             Self::Procedure(procedure) => {
                 // What one transaction allocates goes with it, however many there are in one CALL.
                 let mut memory = PgMemoryContexts::new("pg_steward step");
@@ -213,11 +216,11 @@ impl Transactions<'_> {
     ) -> Result<()> {
         match self {
             Self::Worker => utility::alone(owner, sql, lock_timeout_milliseconds, commit),
-            Self::Errand => {
+            Self::OnBehalf => {
                 let outcome = utility::alone(owner, sql, lock_timeout_milliseconds, commit);
                 // That of the session that waits.
                 let timeout = lock_timeout_milliseconds.to_string();
-                settings::session("pg_steward.lock_timeout", &timeout);
+                guc::session("pg_steward.lock_timeout", &timeout);
                 outcome
             }
             Self::Procedure(_) => Err(Error::NeedsWorker),

@@ -7,7 +7,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::transaction::Commit;
 use super::user_sql::{Shown, statement};
-use super::{identity, report, settings, subtransaction, transaction, version, workers};
+use super::{guc, identity, report, subtransaction, transaction, version, workers};
 use crate::error::Result;
 
 /// Runs a utility statement in a worker, outside of any transaction, with the rights of `owner`.
@@ -18,9 +18,9 @@ pub(super) fn alone(
     commit: Commit,
 ) -> Result<()> {
     let text = statement(sql)?;
-    settings::session("lock_timeout", &lock_timeout_milliseconds.to_string());
+    guc::session("lock_timeout", &lock_timeout_milliseconds.to_string());
     if commit == Commit::Later {
-        settings::session("synchronous_commit", "off");
+        guc::session("synchronous_commit", "off");
     }
     let shown = workers::shown_as();
     // The statement outlives the transactions that it goes through.
@@ -43,7 +43,7 @@ pub(super) fn alone(
     if ours.is_err() || !identity::is_worker_session() {
         report::fatal("the session's user could not be restored");
     }
-    settings::session("application_name", &shown);
+    guc::session("application_name", &shown);
     outcome
 }
 

@@ -9,7 +9,7 @@ use pgrx::bgworkers::{
 };
 use pgrx::{IntoDatum, pg_sys};
 
-use super::{encoding, identity, settings, signals, version};
+use super::{encoding, guc, identity, signals, version};
 
 const LIBRARY: &str = "pg_steward";
 
@@ -153,21 +153,21 @@ pub(super) const OWN_LOCK_TIMEOUT: &str = "5s";
 /// What every worker of ours runs under, whatever the database or role has been given by
 /// ALTER … SET.
 pub(super) fn settle() {
-    settings::session("search_path", "pg_catalog, pg_temp");
-    settings::session("role", "none");
-    settings::session("statement_timeout", "0");
-    settings::session("transaction_timeout", "0"); // since 17
+    guc::session("search_path", "pg_catalog, pg_temp");
+    guc::session("role", "none");
+    guc::session("statement_timeout", "0");
+    guc::session("transaction_timeout", "0"); // since 17
     // For our own tables; a step has its own. Whoever holds them locked must not keep our places.
-    settings::session("lock_timeout", OWN_LOCK_TIMEOUT);
-    settings::session("idle_in_transaction_session_timeout", "0");
-    settings::session("default_transaction_read_only", "off");
-    settings::session("default_transaction_isolation", "read committed");
-    settings::session("synchronous_commit", "local");
+    guc::session("lock_timeout", OWN_LOCK_TIMEOUT);
+    guc::session("idle_in_transaction_session_timeout", "0");
+    guc::session("default_transaction_read_only", "off");
+    guc::session("default_transaction_isolation", "read committed");
+    guc::session("synchronous_commit", "local");
 }
 
 /// Shows in ps and in pg_stat_activity what this worker is doing.
 pub(crate) fn show_as(name: &str) {
-    settings::session("application_name", name);
+    guc::session("application_name", name);
     version::set_process_title(&encoding::encode_name(name));
 }
 

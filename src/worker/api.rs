@@ -5,20 +5,20 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{errand, kinds, run};
+use super::{kinds, on_behalf, run};
 use crate::error::{Error, Result};
 use crate::jobs::{self, Changes, Job, Kind};
+use crate::pg::guc::Pinned;
 use crate::pg::locks::TargetLock;
-use crate::pg::settings::Pinned;
 use crate::pg::transaction::{self, Procedure, Transactions, argument};
-use crate::pg::{Oid, Text, called, databases, identity, report, settings};
+use crate::pg::{Oid, Text, called, databases, guc, identity, report};
 use crate::{dump, partition};
 
 #[pg_extern(sql = false)]
 fn maintain(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), ErrorReport> {
     called(|| {
         let procedure = enter(fcinfo, "CALL steward.maintain()")?;
-        let jobs = settings::pinned(|| match argument::<Oid>(fcinfo, 0) {
+        let jobs = guc::pinned(|| match argument::<Oid>(fcinfo, 0) {
             Some(parent) => partition::owned_job(parent).map(|job| vec![job]),
             None => owned_jobs(),
         })?;
@@ -32,7 +32,7 @@ fn run_job(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<(), Er
         let procedure = enter(fcinfo, "CALL steward.run_job()")?;
         let job_id =
             argument::<i64>(fcinfo, 0).ok_or(Error::NullArgument { argument: "job_id" })?;
-        let job = settings::pinned(|| -> Result<Job> {
+        let job = guc::pinned(|| -> Result<Job> {
             let job = identity::as_steward(|| jobs::find(job_id))?;
             jobs::check_owner(&job)?;
             Ok(job)
@@ -47,7 +47,7 @@ fn drain_default(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> std::result::Result<
         let procedure = enter(fcinfo, "CALL steward.drain_default()")?;
         let parent =
             argument::<Oid>(fcinfo, 0).ok_or(Error::NullArgument { argument: "parent" })?;
-        let job = settings::pinned(|| partition::drainable(parent))?;
+        let job = guc::pinned(|| partition::drainable(parent))?;
         let registry = identity::as_steward(jobs::registry)?;
         let lock = TargetLock::wait(registry, job.target);
         // A snapshot from before the wait would not show what the other run did.
@@ -78,7 +78,7 @@ fn alter_job(
 fn enter(fcinfo: pgrx::pg_sys::FunctionCallInfo, name: &'static str) -> Result<Procedure> {
     transaction::must_be_writable(name)?;
     let procedure = Procedure::enter(fcinfo, name)?;
-    settings::pinned(dump::take_over_for_caller)?;
+    guc::pinned(dump::take_over_for_caller)?;
     Ok(procedure)
 }
 
@@ -103,7 +103,7 @@ fn run_all(procedure: &Procedure, jobs: &[Job]) -> Result<()> {
         if let Err(Error::NeedsWorker) = outcome {
             // Nothing of ours may be in its way meanwhile.
             procedure.commit();
-            outcome = errand::send(databases::mine(), job);
+            outcome = on_behalf::send(databases::mine(), job);
         }
         if let Err(error) = outcome {
             if error.is_cancel() {
@@ -113,7 +113,7 @@ fn run_all(procedure: &Procedure, jobs: &[Job]) -> Result<()> {
                 continue;
             }
             if jobs.len() > 1 {
-                let name = settings::pinned(|| jobs::target_name(job.target))?;
+                let name = guc::pinned(|| jobs::target_name(job.target))?;
                 report::failure(&name, &error);
             }
             failures.push(error);

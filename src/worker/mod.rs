@@ -2,10 +2,10 @@
 //! while somebody waits.
 
 mod api;
-mod errand;
 mod executor;
 mod kinds;
 mod launcher;
+mod on_behalf;
 mod run;
 mod scheduler;
 

@@ -12,7 +12,7 @@ use crate::jobs::{self, Ended, Ending, Job, Look, Next, Planned, Status, Task};
 use crate::pg::deadline::Deadline;
 use crate::pg::locks::{self, TableLock, TargetLock};
 use crate::pg::transaction::Transactions;
-use crate::pg::{clock, identity, leaving, settings as pg_settings, subtransaction, wakeup};
+use crate::pg::{clock, guc, identity, leaving, subtransaction, wakeup};
 use crate::settings;
 
 /// Runs a job whose lock the caller holds. `started` is the run that a worker has already logged; a
@@ -55,7 +55,7 @@ fn plan(transactions: &Transactions<'_>, job: &Job, logs_idle: bool, now: i64) -
     let retry_at = if transactions.attended() { i64::MAX } else { now };
     // Losing the log of a look that found nothing in a crash loses nothing.
     let look = || {
-        transactions.own_without_waiting(|| {
+        transactions.on_our_tables_without_waiting(|| {
             let planned = kinds::plan(job, &Look { at: now, retry_at })?;
             if let Planned::Nothing(ended) = &planned
                 && logs_idle
@@ -69,9 +69,9 @@ fn plan(transactions: &Transactions<'_>, job: &Job, logs_idle: bool, now: i64) -
         // Waited for where nothing of ours is locked meanwhile, so that DROP EXTENSION, and the views
         // behind it, do not wait as long.
         Err(error) if error.is_lock_trouble() => transactions
-            .step(|| {
+            .on_user_tables(|| {
                 let lock_timeout = settings::lock_timeout_milliseconds();
-                pg_settings::with_lock_timeout(lock_timeout, || {
+                guc::with_lock_timeout(lock_timeout, || {
                     locks::hold_table(job.target, TableLock::AccessShare);
                 });
                 Ok(())
@@ -81,7 +81,7 @@ fn plan(transactions: &Transactions<'_>, job: &Job, logs_idle: bool, now: i64) -
     };
     match found {
         Err(error) if error.is_lock_trouble() => {
-            let name = transactions.own(|| jobs::target_name(job.target))?;
+            let name = transactions.on_our_tables(|| jobs::target_name(job.target))?;
             let lock_timeout = settings::lock_timeout_milliseconds();
             Ok(Err(error.naming_lock(&name, lock_timeout)))
         }
@@ -106,12 +106,12 @@ fn carry_out(
     let run_id = match (started, &found) {
         (Some(run_id), _) => run_id,
         (None, Ok(Planned::Nothing(_))) => return Ok(()), // it has been logged
-        (None, _) => {
-            transactions.own(|| identity::as_steward(|| jobs::start_run(job, None, began_at)))?
-        }
+        (None, _) => transactions
+            .on_our_tables(|| identity::as_steward(|| jobs::start_run(job, None, began_at)))?,
     };
     let progress = |so_far: Value| {
-        transactions.own(|| identity::as_steward(|| jobs::note_progress(run_id, JsonB(so_far))))
+        transactions
+            .on_our_tables(|| identity::as_steward(|| jobs::note_progress(run_id, JsonB(so_far))))
     };
     let outcome = found.and_then(|planned| match planned {
         Planned::Nothing(ended) => Ok(ended),
@@ -154,7 +154,7 @@ fn finish(
         }),
         Next::Unchanged => None,
     };
-    transactions.own(|| {
+    transactions.on_our_tables(|| {
         identity::as_steward(|| {
             let detail = JsonB(ended.detail.clone());
             jobs::finish_run(run_id, now, status, ended.error.as_ref(), detail)
@@ -183,7 +183,7 @@ fn note_next(
     failures: u32,
 ) -> Result<()> {
     let noted = subtransaction::run(|| {
-        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+        guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
             identity::as_steward(|| reschedule(transactions, job, next_run_at, failures))
         })
     });
@@ -215,6 +215,6 @@ pub(super) fn forget_orphan(
     if !matches!(error, Error::NoSuchRelation { .. }) {
         return Ok(false);
     }
-    transactions.own(|| identity::as_steward(|| jobs::forget(job.target)))?;
+    transactions.on_our_tables(|| identity::as_steward(|| jobs::forget(job.target)))?;
     Ok(true)
 }

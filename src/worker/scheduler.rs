@@ -31,9 +31,9 @@ const REINFORCE_MICROSECONDS: i64 = 100_000;
 /// 5 s.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 /// How long it then keeps away, in microseconds.
-const MAKE_WAY_MICROSECONDS: i64 = 10_000_000;
+const YIELD_MICROSECONDS: i64 = 10_000_000;
 /// A run that has been cancelled at its max_runtime is ended so many seconds later.
-const DEAF_SECONDS: i32 = 10;
+const CANCEL_GRACE_SECONDS: i32 = 10;
 /// How many finished runs are trimmed in one transaction.
 const TRIM_AT_ONCE: u32 = 5_000;
 /// How often finished runs are trimmed, in microseconds.
@@ -126,7 +126,7 @@ impl Scheduler {
             let requests = self.requests();
             let ended = self.reap();
             if transaction::run(|| Ok(locks::database_is_wanted()))? {
-                self.make_way();
+                self.yield_database();
                 return Ok(());
             }
             let now = clock::now();
@@ -373,9 +373,9 @@ impl Scheduler {
 
     /// Ends our executors, and starts nothing here for a while. A run that is cut off is closed as
     /// crashed and done again, as after any other end of its process.
-    fn make_way(&mut self) {
+    fn yield_database(&mut self) {
         self.executors.drain(..).for_each(Worker::terminate);
-        let until = clock::now().saturating_add(MAKE_WAY_MICROSECONDS);
+        let until = clock::now().saturating_add(YIELD_MICROSECONDS);
         shared_memory::update(self.oid, |slot| slot.paused_until = until);
     }
 
@@ -410,7 +410,7 @@ fn look(database: Oid, now: i64, call_back: bool, touched: &Touched) -> Result<L
         blocked: due.iter().map(|job| job.owner).find(is_blocked),
         due: due.into_iter().map(|job| job.job_id).collect(),
         running: jobs::running()?,
-        overdue: jobs::overdue(DEAF_SECONDS)?,
+        overdue: jobs::overdue(CANCEL_GRACE_SECONDS)?,
         next_due_at: match reached {
             true => jobs::next_due_at()?.unwrap_or(NEVER),
             false => now.saturating_add(i64::try_from(RETRY.as_micros()).unwrap_or(NEVER)),

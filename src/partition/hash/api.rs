@@ -12,7 +12,7 @@ use crate::partition::api::rows;
 use crate::partition::policy::put_in_force;
 use crate::partition::table::Strategy;
 use crate::partition::template::chosen_template;
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{Oid, Text, called, clock, transaction};
 
 #[pg_extern(sql = false)]

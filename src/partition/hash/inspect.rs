@@ -9,7 +9,7 @@ use super::steps;
 use crate::error::Result;
 use crate::partition::table::{Strategy, Table};
 use crate::pg::bounds::{self, RawHash};
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{Oid, Text, called, identity};
 
 /// The partitions of a hash set; None when it is gone, not the caller's to see, or locked by somebody.

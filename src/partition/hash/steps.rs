@@ -5,7 +5,7 @@ use super::policy::{self, Set};
 use crate::calendar::Name;
 use crate::calendar::label::{self, NameValue};
 use crate::error::{Error, Result};
-use crate::partition::steps::{Action, Drafting, Step, Work, look_again_at};
+use crate::partition::steps::{Action, Step, StepBuilder, Work, look_again_at};
 use crate::partition::table::{self, Strategy, Table};
 use crate::pg::bounds::{self, RawHash};
 use crate::pg::{Oid, heap, ident, identity, transaction};
@@ -133,8 +133,8 @@ fn create(
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let mut drafting =
-        Drafting::new(&set.table, model, set.template, None)?.after_dropping(dropped.into_iter());
+    let mut drafting = StepBuilder::new(&set.table, model, set.template, None)?
+        .after_dropping(dropped.into_iter());
     let names = drafting.names(missing.iter().map(|class| name(set, *class)).collect())?;
     let step = |(class, named): (&Class, _)| {
         let bound =

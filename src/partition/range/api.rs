@@ -13,7 +13,7 @@ use crate::partition::api::rows;
 use crate::partition::policy::put_in_force;
 use crate::partition::steps::Step;
 use crate::partition::template::chosen_template;
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{Oid, Text, called, clock, report, transaction};
 
 #[pg_extern(sql = false)]

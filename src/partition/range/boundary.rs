@@ -50,7 +50,7 @@ pub(super) fn position(
         return text.trim().parse().map_err(|_| bad("a whole number", "0"));
     }
     // Read in the set's zone unless it says an offset: the server's own parser knows which.
-    let instant: i64 = crate::pg::settings::with_time_zone(&zone.name(), || {
+    let instant: i64 = crate::pg::guc::with_time_zone(&zone.name(), || {
         parsed("SELECT $1::pg_catalog.timestamptz", text, |row| {
             Ok(row.required::<pgrx::datum::TimestampWithTimeZone>(1)?.into_inner())
         })

@@ -1,6 +1,6 @@
 //! The facts of a managed set: its policy row and what the server's catalogs say of its parent.
 
-use super::ageing::{Age, Retention, Tiering};
+use super::horizon::{Age, Retention, Tiering};
 use super::plan::{Edge, Policy, Range};
 use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Zone};

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::catalog::{self, Set};
 use super::plan::{self, Edge, Range};
-use super::{ageing, policy, steps};
+use super::{horizon, policy, steps};
 use crate::error::{Error, Result};
 use crate::key::{Encoding, Key, KeyType};
 use crate::partition::apply::{Outcome, retried};
@@ -20,7 +20,7 @@ use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, clock, encoding, identity, query, report, settings as pg_settings};
+use crate::pg::{Oid, clock, encoding, guc, identity, query, report};
 use crate::settings;
 use period::{Order, Relocated, relocate};
 
@@ -72,8 +72,9 @@ pub(crate) fn drain(
     let mut after = None;
     loop {
         let look = || look(parent, after.as_deref());
-        let Some(waiting) = retried(transactions, parent, || transactions.own(look))? else {
-            let name = transactions.own(|| table::name(parent))?;
+        let Some(waiting) = retried(transactions, parent, || transactions.on_our_tables(look))?
+        else {
+            let name = transactions.on_our_tables(|| table::name(parent))?;
             let name = name.map_or_else(|| "the set".to_owned(), |name| name.to_string());
             report::step(attended, &format!("{name} has no default partition: nothing to move"));
             return Ok(());
@@ -133,7 +134,7 @@ fn move_period(
 /// The first period at or after a key (all of them, without one) that rows wait for. None: the set has
 /// no default partition.
 fn look(parent: Oid, after: Option<&str>) -> Result<Option<Waiting>> {
-    pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+    guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
         let parent = catalog::parent(Table::read(parent)?)?;
         let not_managed = || parent.table.not_managed();
         let (request, _) = policy::stored(parent.table.oid)?.ok_or_else(not_managed)?;
@@ -219,7 +220,7 @@ fn kept(set: &Set, bounds: &RangeBounds, range: &Range) -> Result<Option<String>
     let Some((retention, _)) = &set.retention else { return Ok(None) };
     let at = clock::now();
     let position = steps::position(set, bounds, at)?;
-    let horizon = ageing::horizon(set, bounds, position, at)?;
+    let horizon = horizon::horizon(set, bounds, position, at)?;
     let ends = range.upper.position();
     Ok((ends <= position && Some(ends) <= horizon).then(|| retention.keep.clone()))
 }
@@ -279,7 +280,7 @@ fn tell_what_is_left(
         ident::literal(&name.to_string())
     );
     let counted = || {
-        pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+        guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
             identity::as_owner(set.parent.table.owner, |scope| {
                 scope.one(&sql, &[], |row| {
                     Ok((row.required(1)?, row.required(2)?, row.required(3)?))
@@ -288,7 +289,7 @@ fn tell_what_is_left(
         })
     };
     let (nulls, unreadable, filtered): (i64, i64, bool) =
-        retried(transactions, parent, || transactions.step(counted))?;
+        retried(transactions, parent, || transactions.on_user_tables(counted))?;
     drained.left = nulls + unreadable;
     if drained.left > 0 {
         let default_partition = name.to_string();

@@ -5,14 +5,14 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::ageing::{self, text};
 use super::catalog::{self, Set};
+use super::horizon::{self, text};
 use super::policy;
 use crate::error::Result;
 use crate::key::Axis;
 use crate::partition::table::Table;
 use crate::pg::bounds::{self, RangeBounds, RawEdge};
-use crate::pg::settings::Pinned;
+use crate::pg::guc::Pinned;
 use crate::pg::{Oid, Text, called, identity, subtransaction};
 
 /// A managed set that can be shown.
@@ -62,7 +62,7 @@ fn open(table: Table, at: i64) -> Result<Option<Shown>> {
         }
         Axis::Instant | Axis::Wall => {
             let position = set.position_of(at);
-            (position, ageing::horizon(&set, &bounds, position, at)?)
+            (position, horizon::horizon(&set, &bounds, position, at)?)
         }
     };
     Ok(Some(Shown { set, bounds, position, horizon }))

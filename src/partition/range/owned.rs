@@ -1,7 +1,7 @@
 //! A managed range set whose owner is about to change what happens to its older periods.
 
-use super::ageing::{self, Retention, Tiering};
 use super::catalog::{self, Set};
+use super::horizon::{self, Retention, Tiering};
 use super::policy;
 use crate::error::{Error, Result};
 use crate::jobs;
@@ -81,8 +81,8 @@ impl OwnedRange {
 
     fn check_age(&self, argument: &'static str, text: &str) -> Result<()> {
         let invalid = |argument, problem: String, hint: &str| self.invalid(argument, problem, hint);
-        let age = ageing::age(self.0.policy.key.axis(), argument, text, &invalid)?;
-        ageing::check(&age, &self.0.policy.key, argument, &invalid)
+        let age = horizon::age(self.0.policy.key.axis(), argument, text, &invalid)?;
+        horizon::check(&age, &self.0.policy.key, argument, &invalid)
     }
 
     fn begin(&self) -> Result<()> {

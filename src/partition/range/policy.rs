@@ -2,9 +2,9 @@
 
 use pgrx::AnyNumeric;
 
-use super::ageing::{self, Fate, Retention, Tiering};
 use super::boundary::{counted_from, position};
 use super::catalog::{self, Parent, Set};
+use super::horizon::{self, Retention, RetentionAction, Tiering};
 use super::plan::Policy;
 use crate::calendar::label::NameKind;
 use crate::calendar::{NameFormat, Period};
@@ -99,13 +99,13 @@ pub(super) fn interpret(parent: Parent, request: &Request) -> Result<Set> {
     let subpartitions = subpartitions(request, &invalid)?;
     let retention = match &request.retention {
         Some(given) => {
-            Some((given.clone(), ageing::age(key.axis(), "keep", &given.keep, &invalid)?))
+            Some((given.clone(), horizon::age(key.axis(), "keep", &given.keep, &invalid)?))
         }
         None => None,
     };
     let tiering = match &request.tiering {
         Some(given) => {
-            let age = ageing::age(key.axis(), "older_than", &given.older_than, &invalid)?;
+            let age = horizon::age(key.axis(), "older_than", &given.older_than, &invalid)?;
             Some((given.clone(), age))
         }
         None => None,
@@ -324,7 +324,7 @@ pub(in crate::partition) fn has_clock(table: Table) -> Result<bool> {
 /// The columns of [`stored`] from the twelfth on.
 fn retention(row: &query::Row<'_>) -> Result<Option<Retention>> {
     let (keep, fate) = (row.optional::<String>(12)?, row.optional::<String>(13)?);
-    let (Some(keep), Some(fate)) = (keep, fate.as_deref().and_then(Fate::named)) else {
+    let (Some(keep), Some(fate)) = (keep, fate.as_deref().and_then(RetentionAction::named)) else {
         return Ok(None);
     };
     let (to_schema, archive_function) = (row.optional(14)?, row.optional(15)?);

@@ -1,7 +1,7 @@
 //! From facts and a plan to steps.
 
-use super::ageing;
 use super::catalog::{self, Set};
+use super::horizon;
 use super::plan::{self, Edge, Planned, Policy, Reason, Standing};
 use super::policy::{self, Seen};
 use super::stored;
@@ -9,7 +9,7 @@ use crate::calendar::Name;
 use crate::calendar::label::{self, NameKind, NameValue};
 use crate::error::{Error, Result};
 use crate::key::{Axis, FOREVER};
-use crate::partition::steps::{Drafting, Named, Step, Work, look_again_at};
+use crate::partition::steps::{Named, Step, StepBuilder, Work, look_again_at};
 use crate::partition::table::{self, Table};
 use crate::pg::bounds::RangeBounds;
 use crate::pg::ident;
@@ -36,7 +36,7 @@ pub(super) fn plan(set: &Set, at: i64) -> Result<Work> {
 
 fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
     let position = position(set, bounds, at)?;
-    let past = ageing::past(set, bounds, position, at)?;
+    let past = horizon::past(set, bounds, position, at)?;
     let horizon = past.as_ref().and_then(|past| past.horizon);
     let policy = Policy { horizon, ..set.policy.clone() };
     let existing = set.tail(bounds, plan::look_from(&policy, &set.zone, position))?;
@@ -77,7 +77,7 @@ fn plan_within(set: &Set, bounds: &RangeBounds, at: i64) -> Result<Work> {
         has_clock: set.policy.key.axis() != Axis::Number,
         seen: (set.policy.key.axis() == Axis::Number).then(|| Seen {
             position: Some(position),
-            horizon: ageing::last_expired(past.as_ref()),
+            horizon: horizon::last_expired(past.as_ref()),
         }),
         past,
     })
@@ -126,14 +126,14 @@ fn last_occupied(set: &Set, bounds: &RangeBounds) -> Result<Option<i128>> {
 /// Turns what is planned into steps.
 struct RangeDrafting<'a> {
     set: &'a Set,
-    drafting: Drafting<'a>,
+    drafting: StepBuilder<'a>,
     default_partition: Option<Oid>,
 }
 
 impl<'a> RangeDrafting<'a> {
     fn new(set: &'a Set, newest: Option<Oid>, default_partition: Option<Oid>) -> Result<Self> {
         let subpartitions = set.subpartitions()?;
-        let drafting = Drafting::new(&set.parent.table, newest, set.template, subpartitions)?;
+        let drafting = StepBuilder::new(&set.parent.table, newest, set.template, subpartitions)?;
         Ok(Self { set, drafting, default_partition })
     }
 

@@ -8,8 +8,8 @@ use pgrx::prelude::*;
 use super::catalog;
 use crate::error::{Error, Result};
 use crate::partition::access::needed;
-use crate::partition::range::{Fate, OwnedRange, Retention, Tiering};
-use crate::pg::settings::Pinned;
+use crate::partition::range::{OwnedRange, Retention, RetentionAction, Tiering};
+use crate::pg::guc::Pinned;
 use crate::pg::{Oid, Text, called, encoding, ident, identity, query};
 
 #[pg_extern(sql = false)]
@@ -27,7 +27,7 @@ fn set_retention(
         let set = OwnedRange::take(needed(parent, "parent")?, "set_retention()")?;
         let keep = needed(keep, "keep")?.trim().to_owned();
         let action = needed(action, "action")?;
-        let fate = Fate::named(action).ok_or_else(|| {
+        let fate = RetentionAction::named(action).ok_or_else(|| {
             set.invalid(
                 "action",
                 format!("'{action}' is neither 'drop' nor 'detach'"),
@@ -43,7 +43,7 @@ fn set_retention(
             None => None,
         };
         set.keep(Some(&Retention { keep, fate, to_schema, archive_function }))?;
-        Ok(catalog::withdraw(set.oid())?)
+        Ok(catalog::unmark(set.oid())?)
     })
 }
 
@@ -53,7 +53,7 @@ fn clear_retention(parent: Oid) -> std::result::Result<(), ErrorReport> {
         let _pinned = Pinned::begin();
         let set = OwnedRange::take(parent, "clear_retention()")?;
         set.keep(None)?;
-        Ok(catalog::withdraw(set.oid())?)
+        Ok(catalog::unmark(set.oid())?)
     })
 }
 
@@ -82,8 +82,8 @@ fn clear_tiering(parent: Oid) -> std::result::Result<(), ErrorReport> {
     })
 }
 
-fn check_schema(set: &OwnedRange, fate: Fate, schema: &str) -> Result<()> {
-    if fate == Fate::Drop {
+fn check_schema(set: &OwnedRange, fate: RetentionAction, schema: &str) -> Result<()> {
+    if fate == RetentionAction::Drop {
         return Err(set.invalid(
             "to_schema",
             "tables that are dropped go nowhere".into(),
@@ -107,8 +107,8 @@ fn check_schema(set: &OwnedRange, fate: Fate, schema: &str) -> Result<()> {
 }
 
 /// The function's name and argument type, as it is stored.
-fn check_function(set: &OwnedRange, fate: Fate, function: Oid) -> Result<String> {
-    if fate == Fate::Detach {
+fn check_function(set: &OwnedRange, fate: RetentionAction, function: Oid) -> Result<String> {
+    if fate == RetentionAction::Detach {
         return Err(set.invalid(
             "archive_function",
             "tables that are kept need no archive".into(),

@@ -7,12 +7,12 @@ use super::{catalog, references, steps};
 use crate::error::{Error, Result};
 use crate::jobs;
 use crate::partition::apply as partition;
-use crate::partition::range::Fate;
+use crate::partition::range::RetentionAction;
 use crate::partition::steps::{Action, Step, Work};
 use crate::partition::table;
 use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::{self, Commit, Transactions};
-use crate::pg::{Oid, clock, extension, identity, settings as pg_settings, trigger};
+use crate::pg::{Oid, clock, extension, guc, identity, trigger};
 use crate::settings;
 
 /// How much there is to copy: none yet, and of how many bytes; None: no step copies.
@@ -44,16 +44,18 @@ pub(crate) fn take(
     match step.action {
         Action::Detach if !step.references.is_empty() => {
             references::look(transactions, work, step)?;
-            references::in_time(step, || transactions.step(|| detach_at_once(work, step, subject)))
+            references::in_time(step, || {
+                transactions.on_user_tables(|| detach_at_once(work, step, subject))
+            })
         }
         Action::Detach if step.alone => detach(transactions, work, step, subject),
-        Action::Detach => transactions.step(|| detach_at_once(work, step, subject)),
+        Action::Detach => transactions.on_user_tables(|| detach_at_once(work, step, subject)),
         Action::Archive => archive(transactions, work, step, subject),
-        Action::Drop => transactions.step(|| drop_table(work, step, subject)),
+        Action::Drop => transactions.on_user_tables(|| drop_table(work, step, subject)),
         Action::Move if step.copies.is_none() => {
-            transactions.step(|| relocate(work, step, subject))
+            transactions.on_user_tables(|| relocate(work, step, subject))
         }
-        Action::Finalize | Action::Move | Action::Create => transactions.step(|| {
+        Action::Finalize | Action::Move | Action::Create => transactions.on_user_tables(|| {
             expect_name(step, subject)?;
             partition::take(work, step)
         }),
@@ -66,16 +68,16 @@ pub(crate) fn take(
 /// An attempt before this one that was broken off half way is finished: the server begins no DETACH …
 /// CONCURRENTLY anew (tablecmds.c, MarkInheritDetached).
 fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    let is_pending = transactions.own_without_waiting(|| {
+    let is_pending = transactions.on_our_tables_without_waiting(|| {
         expect_name(step, subject)?;
         let is_pending = catalog::is_pending(work.parent, subject)?;
         if !is_pending {
-            announce(work, subject)?;
+            mark(work, subject)?;
         }
         Ok(is_pending)
     })?;
     if is_pending {
-        return transactions.step(|| {
+        return transactions.on_user_tables(|| {
             expect_name(step, subject)?;
             partition::take(work, &steps::finalizing(step))
         });
@@ -84,7 +86,7 @@ fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oi
     let outcome = transactions.alone(work.owner, &step.sql, lock_timeout, durability(work));
     if outcome.is_err() {
         // It may have stayed. Whoever detaches it later has reasons of their own, and it is theirs.
-        transactions.own(|| catalog::withdraw(work.parent))?;
+        transactions.on_our_tables(|| catalog::unmark(work.parent))?;
     }
     outcome
 }
@@ -95,8 +97,8 @@ fn detach(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oi
 fn durability(work: &Work) -> Commit {
     let retention = work.past.as_ref().and_then(|past| past.retention.as_ref());
     match retention.map(|policy| policy.fate) {
-        Some(Fate::Drop) => Commit::Later,
-        Some(Fate::Detach) | None => Commit::Now,
+        Some(RetentionAction::Drop) => Commit::Later,
+        Some(RetentionAction::Detach) | None => Commit::Now,
     }
 }
 
@@ -109,26 +111,26 @@ fn detach_at_once(work: &Work, step: &Step, subject: Oid) -> Result<()> {
         true => settings::lock_timeout_milliseconds(),
         false => references::patience(),
     };
-    pg_settings::with_lock_timeout(lock_timeout, || {
+    guc::with_lock_timeout(lock_timeout, || {
         references::lock(step);
         tables.iter().for_each(|table| locks::hold_table(*table, TableLock::AccessExclusive));
         extension::hold_now()?;
         expect_name(step, subject)?;
-        announce(work, subject)?;
+        mark(work, subject)?;
         partition::take(work, step)
     })
 }
 
 /// Writes down what a partition leaves for, and takes back what an earlier run, that was ended by
 /// force, had written of others which have stayed.
-fn announce(work: &Work, subject: Oid) -> Result<()> {
-    catalog::withdraw(work.parent)?;
+fn mark(work: &Work, subject: Oid) -> Result<()> {
+    catalog::unmark(work.parent)?;
     let Some(past) = &work.past else { return Ok(()) };
     let period = past.periods.iter().find(|period| period.oid == subject);
     let (Some(period), Some(policy)) = (period, &past.retention) else { return Ok(()) };
     let is_moved = |step: &Step| step.subject == Some(subject) && step.action == Action::Move;
-    let settled = policy.fate == Fate::Detach && !work.steps.iter().any(is_moved);
-    catalog::announce(work.parent, period, policy, settled)
+    let settled = policy.fate == RetentionAction::Detach && !work.steps.iter().any(is_moved);
+    catalog::mark(work.parent, period, policy, settled)
 }
 
 /// The step's SQL goes by name; somebody may have given that to another table meanwhile.
@@ -170,7 +172,7 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
         }
         partition::take(work, step)?;
         extension::hold_now()?;
-        catalog::settle(subject)
+        catalog::done(subject)
     })
 }
 
@@ -178,17 +180,17 @@ fn relocate(work: &Work, step: &Step, subject: Oid) -> Result<()> {
 /// two. That it said true is noted in the same transaction: what it archived in this database and the
 /// note are there together, or not at all.
 fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: Oid) -> Result<()> {
-    if transactions.own_without_waiting(|| catalog::is_archived(subject))? {
+    if transactions.on_our_tables_without_waiting(|| catalog::is_archived(subject))? {
         return Ok(());
     }
     // Crash first: what takes this process down with it is a failure, too.
-    if transactions.own_without_waiting(|| catalog::ask(subject))? {
+    if transactions.on_our_tables_without_waiting(|| catalog::ask(subject))? {
         let error = Error::NoAnswer { partition: step.partition.to_string() };
         note_failure(transactions, subject, &error)?;
-        transactions.own_without_waiting(|| catalog::ask(subject))?;
+        transactions.on_our_tables_without_waiting(|| catalog::ask(subject))?;
     }
     let asked = Cell::new(false);
-    let outcome = transactions.step(|| {
+    let outcome = transactions.on_user_tables(|| {
         // pg_advisory_unlock_all() gives back the run's lock too, but not this one, which is the
         // transaction's (lock.c, LockReleaseSession).
         identity::as_steward(|| jobs::keep_runs_away(work.parent))?;
@@ -201,7 +203,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
         let function = archive_function(work)?;
         asked.set(true);
         let answer = identity::as_owner(work.owner, |scope| {
-            pg_settings::refusing_hidden_rows(|| scope.asks(function.oid, subject, &step.sql))
+            guc::refusing_hidden_rows(|| scope.asks(function.oid, subject, &step.sql))
         })?;
         identity::as_steward(|| jobs::renew_lock(work.parent))?;
         if answer != Some(true) {
@@ -214,7 +216,7 @@ fn archive(transactions: &Transactions<'_>, work: &Work, step: &Step, subject: O
     match &outcome {
         // Of ours, before it was called; what the function raises is its own.
         Err(error) if error.is_lock_trouble() && !asked.get() => {
-            transactions.own_without_waiting(|| catalog::not_asked(subject))?;
+            transactions.on_our_tables_without_waiting(|| catalog::not_asked(subject))?;
         }
         Err(error) => note_failure(transactions, subject, error)?,
         Ok(()) => {}
@@ -241,7 +243,7 @@ fn seal(work: &Work, subject: Oid) -> Result<()> {
 
 /// Writes down that the archive function has failed, and when it is asked again.
 fn note_failure(transactions: &Transactions<'_>, subject: Oid, error: &Error) -> Result<()> {
-    transactions.own(|| {
+    transactions.on_our_tables(|| {
         let failures = catalog::failures(subject)?.saturating_add(1);
         let pause = jobs::backoff(failures, clock::random());
         catalog::note_failure(subject, error, clock::now().saturating_add(pause))
@@ -267,7 +269,7 @@ fn under_locks<T>(
     lock: TableLock,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+    guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
         subjects.iter().for_each(|subject| locks::hold_table(*subject, lock));
         work()
     })

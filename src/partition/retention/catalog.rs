@@ -6,18 +6,18 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use super::plan::Standing;
 use crate::error::{Error, Result};
-use crate::partition::range::{Fate, Period, Retention};
+use crate::partition::range::{Period, Retention, RetentionAction};
 use crate::pg::ident::Qualified;
 use crate::pg::{Oid, clock, identity, query};
 
 /// A period that is on its way out of a set, or out already.
 #[derive(Clone, Debug)]
-pub(super) struct Leaving {
+pub(super) struct RetiredPartition {
     pub(super) oid: Oid,
     pub(super) name: Qualified,
     pub(super) standing: Standing,
     /// What it was marked for; None: somebody else began to detach it.
-    pub(super) fate: Option<Fate>,
+    pub(super) fate: Option<RetentionAction>,
     pub(super) to_schema: Option<String>,
     pub(super) upper: String,
     pub(super) ends: i128,
@@ -27,7 +27,7 @@ pub(super) struct Leaving {
 }
 
 /// Those of a set that are not settled: pending, or detached with something left to be done.
-pub(super) fn leaving(parent: Oid) -> Result<Vec<Leaving>> {
+pub(super) fn leaving(parent: Oid) -> Result<Vec<RetiredPartition>> {
     identity::as_steward(|| {
         query::rows(
             "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
@@ -53,11 +53,11 @@ pub(super) fn leaving(parent: Oid) -> Result<Vec<Leaving>> {
                 let fate = row.optional::<String>(5)?;
                 let ends = row.optional::<String>(8)?;
                 let ask_at = row.optional::<TimestampWithTimeZone>(10)?;
-                Ok(Leaving {
+                Ok(RetiredPartition {
                     oid: row.required(1)?,
                     name: Qualified::new(row.required::<String>(2)?, row.required::<String>(3)?),
                     standing,
-                    fate: fate.as_deref().and_then(Fate::named),
+                    fate: fate.as_deref().and_then(RetentionAction::named),
                     to_schema: row.optional(6)?,
                     upper: row.optional(7)?.unwrap_or_default(),
                     ends: ends.and_then(|text| text.parse().ok()).unwrap_or(i128::MAX),
@@ -70,12 +70,7 @@ pub(super) fn leaving(parent: Oid) -> Result<Vec<Leaving>> {
 }
 
 /// Writes down that a period is about to leave, and what for.
-pub(super) fn announce(
-    parent: Oid,
-    period: &Period,
-    policy: &Retention,
-    settled: bool,
-) -> Result<()> {
+pub(super) fn mark(parent: Oid, period: &Period, policy: &Retention, settled: bool) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "INSERT INTO steward.retired_partition
@@ -106,7 +101,7 @@ pub(super) fn announce(
 /// fires where session_replication_role is replica. An OID that nobody has may be somebody else's one
 /// day; in a restored dump it may be so at once. For when no run works on the set: what that has
 /// announced is still a partition.
-pub(crate) fn withdraw(parent: Oid) -> Result<()> {
+pub(crate) fn unmark(parent: Oid) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "DELETE FROM steward.retired_partition q
@@ -221,7 +216,7 @@ pub(super) fn note_failure(partition: Oid, error: &Error, ask_at: i64) -> Result
 }
 
 /// Nothing is left to be done with it.
-pub(super) fn settle(partition: Oid) -> Result<()> {
+pub(super) fn done(partition: Oid) -> Result<()> {
     identity::as_steward(|| {
         query::change(
             "UPDATE steward.retired_partition SET settled = true WHERE partition = $1",

@@ -13,5 +13,5 @@ mod steps;
 mod tiering;
 
 pub(super) use apply::{bytes, is_free, take};
-pub(super) use catalog::{forget_gone, withdraw};
+pub(super) use catalog::{forget_gone, unmark};
 pub(super) use steps::extend;

@@ -1,6 +1,6 @@
 //! What is still to be done with a period that is old. Decides only.
 
-use crate::partition::range::Fate;
+use crate::partition::range::RetentionAction;
 
 /// Where a period stands on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) enum Phase {
 pub(crate) struct Case {
     pub(crate) standing: Standing,
     /// What it was marked for; None: retention has not, and only finishes what somebody began.
-    pub(crate) fate: Option<Fate>,
+    pub(crate) fate: Option<RetentionAction>,
     /// It lies wholly past what the policy of today keeps, and that policy asks for the same fate.
     pub(crate) expired: bool,
     /// A function has to say true before it is dropped.
@@ -65,7 +65,7 @@ pub(crate) fn phases(case: Case) -> Vec<Phase> {
         Standing::Detached => Vec::new(),
     };
     match case.fate {
-        Some(Fate::Drop) if case.expired => {
+        Some(RetentionAction::Drop) if case.expired => {
             let asks = case.needs_archive && !case.archived;
             if asks && case.may_ask {
                 phases.push(Phase::Archive);
@@ -74,7 +74,7 @@ pub(crate) fn phases(case: Case) -> Vec<Phase> {
                 phases.push(Phase::Drop);
             }
         }
-        Some(Fate::Detach) if case.relocates => phases.push(Phase::Relocate),
+        Some(RetentionAction::Detach) if case.relocates => phases.push(Phase::Relocate),
         _ => (),
     }
     phases
@@ -91,7 +91,11 @@ mod tests {
             Just(Standing::Pending),
             Just(Standing::Detached)
         ];
-        let fate = prop_oneof![Just(None), Just(Some(Fate::Drop)), Just(Some(Fate::Detach))];
+        let fate = prop_oneof![
+            Just(None),
+            Just(Some(RetentionAction::Drop)),
+            Just(Some(RetentionAction::Detach))
+        ];
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
         (standing, fate, flags).prop_map(|(standing, fate, flags)| Case {
             standing,
@@ -109,7 +113,7 @@ mod tests {
         fn nothing_is_dropped_that_may_be_kept(case in any_case()) {
             let phases = phases(case);
             if phases.contains(&Phase::Drop) {
-                prop_assert!(case.expired && case.fate == Some(Fate::Drop));
+                prop_assert!(case.expired && case.fate == Some(RetentionAction::Drop));
             }
             if case.standing == Standing::Attached && !case.expired {
                 prop_assert!(phases.is_empty());

@@ -9,7 +9,7 @@ use crate::partition::steps::{Reference, Step, Work};
 use crate::pg::ident::{self, Qualified};
 use crate::pg::locks::{self, TableLock};
 use crate::pg::transaction::Transactions;
-use crate::pg::{Oid, deadline, identity, query, settings as pg_settings};
+use crate::pg::{Oid, deadline, guc, identity, query};
 use crate::settings;
 
 /// Asks whether a row points into a partition, as SQL.
@@ -99,9 +99,9 @@ fn refused(relation: String, referencing: &Qualified, why: WhyReferenced) -> Err
 pub(super) fn look(transactions: &Transactions<'_>, work: &Work, step: &Step) -> Result<()> {
     for reference in &step.references {
         let points = in_time(step, || {
-            transactions.step(|| {
+            transactions.on_user_tables(|| {
                 identity::as_owner(work.owner, |scope| {
-                    pg_settings::refusing_hidden_rows(|| {
+                    guc::refusing_hidden_rows(|| {
                         scope.one(&question(reference, &step.partition), &[], |row| row.required(1))
                     })
                 })

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 
-use super::catalog::{self, Leaving};
+use super::catalog::{self, RetiredPartition};
 use super::plan::{self, Case, Phase, Standing};
 use super::{references, relocation, tiering};
 use crate::error::{Error, Result, WhyReferenced};
-use crate::partition::range::{Fate, Past, Period, Retention};
+use crate::partition::range::{Past, Period, Retention, RetentionAction};
 use crate::partition::steps::{Action, Reference, Step, Work};
 use crate::partition::table::name;
 use crate::pg::ident::{self, Qualified};
@@ -36,7 +36,7 @@ pub(crate) fn extend(work: &mut Work, retry_at: i64) -> Result<()> {
             let missing = || Error::NoSuchRelation { oid: ident::oid_number(work.parent) };
             let set = name(work.parent)?.ok_or_else(missing)?;
             let referenced = catalog::referenced(work.parent)?;
-            let drafting = Drafting { work, past: &past, set, retry_at, referenced };
+            let drafting = StepBuilder { work, past: &past, set, retry_at, referenced };
             steps.extend(drafting.leaving(&leaving, &mut due_again_at)?);
             steps.extend(drafting.expired(&expired)?);
         }
@@ -65,7 +65,7 @@ struct Subject<'a> {
     references: Vec<Reference>,
 }
 
-struct Drafting<'a> {
+struct StepBuilder<'a> {
     work: &'a Work,
     past: &'a Past,
     set: Qualified,
@@ -74,9 +74,9 @@ struct Drafting<'a> {
     referenced: Vec<String>,
 }
 
-impl Drafting<'_> {
+impl StepBuilder<'_> {
     /// Steps for periods that have been on their way already.
-    fn leaving(&self, found: &[Leaving], due_again_at: &mut i64) -> Result<Vec<Step>> {
+    fn leaving(&self, found: &[RetiredPartition], due_again_at: &mut i64) -> Result<Vec<Step>> {
         let mut relocation = relocation::Relocation::default();
         let foreign = catalog::foreign_tables(found.iter().map(|each| each.oid).collect())?;
         let mut steps = Vec::new();
@@ -94,7 +94,7 @@ impl Drafting<'_> {
                 foreign_table: foreign.contains(&each.oid),
                 references: Vec::new(),
             };
-            if each.fate == Some(Fate::Detach) {
+            if each.fate == Some(RetentionAction::Detach) {
                 subject.relocation = relocation.of(each.oid, each.to_schema.as_deref())?;
                 subject.case.relocates = !subject.relocation.is_empty();
             }
@@ -103,7 +103,7 @@ impl Drafting<'_> {
         Ok(steps)
     }
 
-    fn case_of(&self, each: &Leaving) -> Case {
+    fn case_of(&self, each: &RetiredPartition) -> Case {
         let retention = self.past.retention.as_ref();
         let same = retention.is_some_and(|policy| Some(policy.fate) == each.fate);
         Case {
@@ -129,16 +129,18 @@ impl Drafting<'_> {
             Err(error) => (Vec::new(), Some(error)),
         };
         let others = match (policy.fate, &policy.to_schema) {
-            (Fate::Detach, None) => HashMap::new(),
-            (fate, _) => catalog::others(oids, self.work.owner, fate == Fate::Drop)?,
+            (RetentionAction::Detach, None) => HashMap::new(),
+            (fate, _) => catalog::others(oids, self.work.owner, fate == RetentionAction::Drop)?,
         };
         let owner = identity::role_name(self.work.owner)?;
         let mut relocation = relocation::Relocation::default();
         let mut steps = Vec::new();
         for period in expired {
             let relocation = match policy.fate {
-                Fate::Detach => relocation.of(period.oid, policy.to_schema.as_deref())?,
-                Fate::Drop => relocation::Statements::default(),
+                RetentionAction::Detach => {
+                    relocation.of(period.oid, policy.to_schema.as_deref())?
+                }
+                RetentionAction::Drop => relocation::Statements::default(),
             };
             let subject = Subject {
                 oid: period.oid,

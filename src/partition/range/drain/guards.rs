@@ -9,7 +9,7 @@ use crate::partition::table::Table;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::identity::AsOwner;
 use crate::pg::locks::{self, TableLock};
-use crate::pg::{Oid, query, settings as pg_settings, transaction};
+use crate::pg::{Oid, guc, query, transaction};
 use crate::settings;
 
 /// Keeps everybody out until the commit. All that ATTACH is going to lock is locked here, the parent
@@ -22,7 +22,7 @@ pub(super) fn lock_out(parent: &Parent, default: &DefaultPartition) -> Result<()
         let left = until.saturating_duration_since(Instant::now()).as_millis();
         // 0 would mean for ever.
         let left = i32::try_from(left).unwrap_or(i32::MAX).max(1);
-        pg_settings::with_lock_timeout(left, || locks::hold_table(table, lock));
+        guc::with_lock_timeout(left, || locks::hold_table(table, lock));
     };
     hold(parent.table.oid, TableLock::AccessExclusive);
     transaction::with_latest_snapshot(|| {

@@ -28,12 +28,12 @@ use crate::partition::blueprint::Parts;
 use crate::partition::range::catalog::Set;
 use crate::partition::range::plan::{Edge, Range};
 use crate::partition::range::steps;
-use crate::partition::steps::Drafting;
+use crate::partition::steps::StepBuilder;
 use crate::partition::table::Table;
 use crate::pg::ident::{self, Qualified};
 use crate::pg::identity::AsOwner;
 use crate::pg::transaction::{self, Isolation};
-use crate::pg::{Oid, identity, query, settings as pg_settings};
+use crate::pg::{Oid, guc, identity, query};
 use crate::settings;
 
 /// What was done first.
@@ -65,7 +65,7 @@ pub(super) struct Relocated {
 pub(super) fn relocate(waiting: &Waiting, period: &Period, order: Order) -> Result<Relocated> {
     let Waiting { set, default, .. } = waiting;
     let table = &set.parent.table;
-    pg_settings::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
+    guc::with_lock_timeout(settings::lock_timeout_milliseconds(), || {
         if order == Order::LockFirst {
             lock_out(&set.parent, default)?;
         }
@@ -109,7 +109,7 @@ fn draft(set: &Set, range: &Range) -> Result<Draft> {
         let bounds = set.bounds()?.ok_or_else(missing)?;
         (0..bounds.positions()).rev().find_map(|place| bounds.at(place)).map(|range| range.oid)
     };
-    let mut drafting = Drafting::new(table, newest, set.template, set.subpartitions()?)?;
+    let mut drafting = StepBuilder::new(table, newest, set.template, set.subpartitions()?)?;
     let mut free = |name| {
         let named = drafting.names(vec![name])?.into_iter().next();
         named.ok_or(Error::UnexpectedNull { column: 1 })

@@ -14,7 +14,7 @@ use crate::key::{Axis, Key};
 use crate::partition::table;
 use crate::pg::bounds::{RangeBounds, RawEdge, RawRange};
 use crate::pg::ident::Qualified;
-use crate::pg::{Oid, clock, query, settings, subtransaction};
+use crate::pg::{Oid, clock, guc, query, subtransaction};
 
 /// When the calendar does not say when a period will be too old, in microseconds.
 const LOOK_AGAIN_MICROSECONDS: i64 = 3_600_000_000;
@@ -33,13 +33,13 @@ pub(super) enum Age {
 
 /// What happens to a period that retention is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum RetentionAction {
     Drop,
     /// It stays, as a table of its own.
     Detach,
 }
 
-impl Fate {
+impl RetentionAction {
     /// As set_retention() has it; None: something else.
     pub(crate) fn named(name: &str) -> Option<Self> {
         [Self::Drop, Self::Detach].into_iter().find(|fate| fate.as_str() == name)
@@ -57,7 +57,7 @@ impl Fate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Retention {
     pub(crate) keep: String,
-    pub(crate) fate: Fate,
+    pub(crate) fate: RetentionAction,
     /// Unquoted.
     pub(crate) to_schema: Option<String>,
     /// Name and argument type, as a regprocedure is written.
@@ -316,7 +316,7 @@ impl Horizons<'_> {
     }
 
     fn reckon(&self, sql: &'static str, from: i64, interval: &str) -> Result<i64> {
-        settings::with_time_zone(&self.set.zone.name(), || {
+        guc::with_time_zone(&self.set.zone.name(), || {
             query::one(sql, &[clock::timestamp(from)?.into(), interval.into()], |row| {
                 Ok(row.required::<TimestampWithTimeZone>(1)?.into_inner())
             })

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// What the worker is to do.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(crate) struct Errand {
+pub(crate) struct Request {
     pub(crate) database: u32,
     pub(crate) lock_timeout_milliseconds: i32,
     pub(crate) job_id: i64,
@@ -26,7 +26,7 @@ pub(crate) struct Errand {
 /// The start of the shared segment; the queue comes behind it.
 #[repr(C, align(64))]
 struct Header {
-    errand: Errand,
+    request: Request,
     /// 1: the worker got to its end.
     ended_well: AtomicU32,
     /// Nobody waits any more.
@@ -38,16 +38,16 @@ struct Header {
 const QUEUE_BYTES: usize = 64 * 1024;
 const NAP: Duration = Duration::from_millis(200);
 
-/// Starts a worker on an errand and waits until it has ended. Err: what it failed with, or that no
+/// Starts a worker on an request and waits until it has ended. Err: what it failed with, or that no
 /// worker was to be had. Interrupted, it has the worker stopped.
-pub(crate) fn send(kind: &str, name: &str, entry_point: &str, errand: Errand) -> Result<()> {
+pub(crate) fn send(kind: &str, name: &str, entry_point: &str, request: Request) -> Result<()> {
     // SAFETY: inside a transaction, whose resource owner gives the segment back whatever happens;
     // the segment is large enough for the header and the queue behind it.
     let (segment, header, handle) = unsafe {
         let segment = pg_sys::dsm_create(size_of::<Header>() + QUEUE_BYTES, 0);
         let header = pg_sys::dsm_segment_address(segment).cast::<Header>();
         header.write(Header {
-            errand,
+            request,
             ended_well: AtomicU32::new(0),
             abandoned: AtomicBool::new(false),
             worker: AtomicI32::new(0),
@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn abandon(_segment: *mut pg_sys::dsm_segment, header: 
 }
 
 /// A worker that is stopped when nobody waits for it any more: by [`abandon`] once it has taken up the
-/// errand.
+/// request.
 struct Running(Option<Worker>);
 
 impl Drop for Running {
@@ -171,12 +171,12 @@ fn hand_on(message: &[u8]) -> Result<()> {
 /// The worker's end of the line.
 pub(crate) struct Line {
     header: *const Header,
-    pub(crate) errand: Errand,
+    pub(crate) request: Request,
 }
 
 impl Line {
     /// Takes it up: from now on what this process reports goes to the session that waits, and it is
-    /// connected to the errand's database. None: nobody waits any more.
+    /// connected to the request's database. None: nobody waits any more.
     pub(crate) fn take_up(argument: workers::Argument) -> Option<(Self, String)> {
         signals::install();
         // SAFETY: the argument is what `send` gave; the mapping lives as long as this process.
@@ -194,15 +194,15 @@ impl Line {
             pg_sys::shm_mq_set_sender(queue, pg_sys::MyProc);
             let handle = pg_sys::shm_mq_attach(queue, segment, std::ptr::null_mut());
             server::pq_redirect_to_shm_mq(segment, handle);
-            Self { header, errand: (*header).errand }
+            Self { header, request: (*header).request }
         };
-        let database = pg_sys::Oid::from(line.errand.database);
+        let database = pg_sys::Oid::from(line.request.database);
         let name = workers::connect_to(database);
         encoding::send_as_it_is();
         Some((line, name))
     }
 
-    /// The errand is done, well or not so well, and said.
+    /// The request is done, well or not so well, and said.
     pub(crate) fn end(self) {
         // SAFETY: the mapping lives as long as this process.
         unsafe {
