@@ -20,21 +20,9 @@ CREATE TABLE steward.alert (
 -- One at a time for a check of a table, whatever that is called meanwhile.
 CREATE UNIQUE INDEX alert_open ON steward.alert (check_name, relation) WHERE state <> 'resolved';
 CREATE INDEX alert_resolved_at ON steward.alert (resolved_at) WHERE state = 'resolved';
-COMMENT ON TABLE steward.alert IS 'One row an alert. Read it through steward.alerts and steward.alert_history. It is no part of a dump: a restored database finds out for itself what is the matter.';
-COMMENT ON COLUMN steward.alert.alert_id IS 'Its number, for acknowledge_alert().';
-COMMENT ON COLUMN steward.alert.check_name IS 'What was looked at, as in steward.alerts.';
-COMMENT ON COLUMN steward.alert.object IS 'What it is about.';
+COMMENT ON TABLE steward.alert IS 'One row per alert. Read it through steward.alerts and steward.alert_history, where its columns are described. It is no part of a dump: a restored database finds out for itself what is the matter.';
 COMMENT ON COLUMN steward.alert.relation IS 'The table it is about, whatever it is called.';
 COMMENT ON COLUMN steward.alert.owner IS 'Owner of the table as of the last look, whose the alert is when the table is gone; before that it is its owner''s of today.';
-COMMENT ON COLUMN steward.alert.severity IS 'warning or critical.';
-COMMENT ON COLUMN steward.alert.state IS 'As in steward.alerts.';
-COMMENT ON COLUMN steward.alert.value IS 'As in steward.alerts.';
-COMMENT ON COLUMN steward.alert.message IS 'What is the matter.';
-COMMENT ON COLUMN steward.alert.pending_since IS 'When it was seen first.';
-COMMENT ON COLUMN steward.alert.fired_at IS 'When it was told.';
-COMMENT ON COLUMN steward.alert.resolved_at IS 'When it was over.';
-COMMENT ON COLUMN steward.alert.acknowledged_at IS 'When somebody took it on.';
-COMMENT ON COLUMN steward.alert.acknowledged_by IS 'Who did: a role.';
 
 CREATE VIEW steward.alert_history WITH (security_barrier) AS
 SELECT a.alert_id, a.check_name, a.object, a.severity, a.state, a.value, a.message, a.pending_since,
@@ -43,42 +31,32 @@ SELECT a.alert_id, a.check_name, a.object, a.severity, a.state, a.value, a.messa
   LEFT JOIN pg_catalog.pg_class c ON c.oid = a.relation
  WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE')
     OR pg_catalog.pg_has_role(coalesce(c.relowner, a.owner), 'USAGE');
-COMMENT ON VIEW steward.alert_history IS 'All alerts, open and resolved; resolved ones are kept for pg_steward.history_retention. Owners see those about their own objects; pg_monitor sees all.';
+COMMENT ON VIEW steward.alert_history IS 'All alerts, open and resolved; resolved ones are kept for pg_steward.history_retention. The columns are those of steward.alerts. Owners see those about their own objects; pg_monitor sees all.';
 
 CREATE VIEW steward.alerts WITH (security_barrier) AS
 SELECT h.alert_id, h.check_name, h.object, h.severity, h.state, h.value, h.message, h.pending_since,
        h.fired_at, h.resolved_at, h.acknowledged_at, h.acknowledged_by
   FROM steward.alert_history h
  WHERE h.state <> 'resolved';
-COMMENT ON VIEW steward.alerts IS 'The open alerts: what is the matter now. When one fires, changes its severity or is resolved, a line is written to the server log and a JSON object of these columns but the message, and the database, is sent to those who LISTEN steward_alerts. Owners see those about their own objects; pg_monitor sees all.';
-
-DO $$
-DECLARE
-    view text;
-BEGIN
-    FOREACH view IN ARRAY ARRAY['alerts', 'alert_history'] LOOP
-        EXECUTE format($comments$
-COMMENT ON COLUMN steward.%1$I.alert_id IS 'Its number, for acknowledge_alert().';
-COMMENT ON COLUMN steward.%1$I.check_name IS 'What was looked at: archive (the archive function of a table that retention has detached).';
-COMMENT ON COLUMN steward.%1$I.object IS 'What it is about: a table, qualified and quoted as SQL wants it, by its name of when that was last looked at.';
-COMMENT ON COLUMN steward.%1$I.severity IS 'warning or critical. archive: critical from the fifth failure in a row.';
-COMMENT ON COLUMN steward.%1$I.state IS 'firing, or resolved; pending (seen, but not yet for long enough) is for later versions.';
-COMMENT ON COLUMN steward.%1$I.value IS 'What was measured. archive: failures in a row.';
-COMMENT ON COLUMN steward.%1$I.message IS 'What is the matter, as of the last look.';
-COMMENT ON COLUMN steward.%1$I.pending_since IS 'When it was seen first.';
-COMMENT ON COLUMN steward.%1$I.fired_at IS 'When it was told.';
-COMMENT ON COLUMN steward.%1$I.resolved_at IS 'When it was over; NULL: it is not.';
-COMMENT ON COLUMN steward.%1$I.acknowledged_at IS 'When somebody took it on with acknowledge_alert(); NULL: nobody has.';
-COMMENT ON COLUMN steward.%1$I.acknowledged_by IS 'Who did: a role.';$comments$, view);
-    END LOOP;
-END
-$$;
+COMMENT ON VIEW steward.alerts IS 'The open alerts: what is wrong now. When one fires, changes its severity or is resolved, a line is written to the server log and a JSON object of these columns but the message, and the database, is sent to sessions that LISTEN on channel steward_alerts. Owners see those about their own objects; pg_monitor sees all.';
+COMMENT ON COLUMN steward.alerts.alert_id IS 'Its number, for acknowledge_alert().';
+COMMENT ON COLUMN steward.alerts.check_name IS 'The check that raised it: archive (the archive function of a table that retention has detached).';
+COMMENT ON COLUMN steward.alerts.object IS 'What the alert is about: a table, schema-qualified and quoted, under the name that it had at the last check.';
+COMMENT ON COLUMN steward.alerts.severity IS 'warning or critical. archive: critical from the fifth failure in a row.';
+COMMENT ON COLUMN steward.alerts.state IS 'firing, or resolved; pending (seen, but not yet for long enough) is reserved for later versions.';
+COMMENT ON COLUMN steward.alerts.value IS 'What was measured. archive: failures in a row.';
+COMMENT ON COLUMN steward.alerts.message IS 'What is wrong, as of the last check.';
+COMMENT ON COLUMN steward.alerts.pending_since IS 'When it was first seen.';
+COMMENT ON COLUMN steward.alerts.fired_at IS 'When it was first reported: in the server log and on channel steward_alerts.';
+COMMENT ON COLUMN steward.alerts.resolved_at IS 'When it was resolved; NULL: it is open.';
+COMMENT ON COLUMN steward.alerts.acknowledged_at IS 'When it was acknowledged with acknowledge_alert(); NULL: it was not.';
+COMMENT ON COLUMN steward.alerts.acknowledged_by IS 'The role that acknowledged it.';
 
 CREATE FUNCTION steward.acknowledge_alert(alert_id bigint) RETURNS void
 LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'acknowledge_alert_wrapper';
 COMMENT ON FUNCTION steward.acknowledge_alert IS
-'Notes in an open alert that the caller has taken it on; the first one to say so stays, and it is open until what is the matter is over. For the owner of what it is about. Errors: 42704 no such alert, 42501 not the owner, 55000 it is resolved, or on a standby.';
+'Records in an open alert that the caller has acknowledged it; the first acknowledgement stays. The alert remains open until its cause is gone. For the owner of what it is about. Errors: 42704 no such alert, 42501 not the owner, 55000 it is resolved, or on a standby.';
 
 -- For the other rooms' SQL.
 CREATE FUNCTION steward.log_at_commit(message text) RETURNS void

@@ -6,11 +6,8 @@ CREATE TABLE steward.hash_policy (
     name_format text,
     template    oid
 );
-COMMENT ON TABLE steward.hash_policy IS 'One row a hash set. Read it through steward.partition_sets; change it with steward.alter_hash().';
-COMMENT ON COLUMN steward.hash_policy.parent IS 'The set.';
+COMMENT ON TABLE steward.hash_policy IS 'One row per hash set. Read it through steward.partition_sets, where its other columns are described; change it with steward.alter_hash().';
 COMMENT ON COLUMN steward.hash_policy.partitions IS 'How many partitions it was given; the modulus of those that it lacks.';
-COMMENT ON COLUMN steward.hash_policy.name_format IS 'How new partitions are named; NULL: the usual names.';
-COMMENT ON COLUMN steward.hash_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
 
 CREATE FUNCTION steward.manage_hash(
     parent      regclass,
@@ -22,11 +19,12 @@ LANGUAGE c VOLATILE ROWS 16 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_hash_wrapper';
 COMMENT ON FUNCTION steward.manage_hash IS
 'Puts a PARTITION BY HASH table under management and creates, in the caller''s transaction, the partitions it lacks; returns the steps taken. From then on it is looked at every minute, or as alter_job() says, and completed: a key whose remainder has no partition cannot be inserted.
+ parent: the partitioned table.
  partitions: how many an empty set gets, 1 to 10000; of a set that has some, their greatest modulus or a multiple of it: what there is stays, what is lacking is made with that modulus (4 and 8 together are legal).
  name_format: {parent}, {remainder}; default <parent>_p0 and so on.
  template: a plain table of the same owner that gives what a parent cannot (storage parameters, UNLOGGED, further indexes, grants).
 Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.
-Errors: 42P01, 42809 not partitioned by hash, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 standby, 55P03 lock not had.';
+Errors: 42P01, 42809 not partitioned by hash, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 standby, 55P03 lock not available.';
 
 CREATE FUNCTION steward.alter_hash(
     parent      regclass,
@@ -37,7 +35,7 @@ CREATE FUNCTION steward.alter_hash(
 LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 16 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_hash_wrapper';
 COMMENT ON FUNCTION steward.alter_hash IS
-'Changes the policy of a managed hash set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_hash(); NULL leaves it unchanged, '''' clears name_format, ''-'' template. Another number of partitions: only of a set without rows, whose partitions are dropped and made anew, under ACCESS EXCLUSIVE, in a transaction that is READ COMMITTED. Errors: 42704 not managed, 55000 the set holds rows or the transaction is older than they may be, and those of manage_hash().';
+'Changes the policy of a managed hash set and takes, in the caller''s transaction, the steps that follow from it. Each argument is that of manage_hash(); NULL leaves it unchanged, '''' clears name_format, ''-'' template. Another number of partitions: only of a set without rows, whose partitions are dropped and created again, under ACCESS EXCLUSIVE, in a transaction that is READ COMMITTED. Errors: 42704 not managed, 55000 the set holds rows or the transaction is older than they may be, and those of manage_hash().';
 
 CREATE FUNCTION steward.hash_partitions(
     parent regclass, OUT partition regclass, OUT modulus integer, OUT remainder integer
@@ -51,4 +49,4 @@ CREATE FUNCTION steward.hash_holes(parent regclass, partitions integer) RETURNS 
 LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'hash_holes_wrapper';
 COMMENT ON FUNCTION steward.hash_holes IS
-'What a hash set lacks: ''modulus 8, remainder 6'' each; inserts of such keys fail. partitions: how many a set without any gets. NULL: somebody has it locked. Takes ACCESS SHARE on the parent.';
+'What a hash set lacks: ''modulus 8, remainder 6'' each; inserts of such keys fail. partitions: how many a set without any gets. NULL: the set is locked by another session. Takes ACCESS SHARE on the parent.';

@@ -14,16 +14,7 @@ CREATE TABLE steward.job (
                          CHECK (max_runtime > '0' AND max_runtime <= '24 days')
 );
 CREATE INDEX job_next_run_at ON steward.job (next_run_at) WHERE enabled;
-COMMENT ON TABLE steward.job IS 'One row a job. Read it through steward.jobs; change it with steward.pause_job() and steward.resume_job().';
-COMMENT ON COLUMN steward.job.job_id IS 'Its number, for pause_job(), resume_job() and run_job().';
-COMMENT ON COLUMN steward.job.kind IS 'partition.';
-COMMENT ON COLUMN steward.job.target IS 'What it works on.';
-COMMENT ON COLUMN steward.job.schedule IS 'How often a set of integer keys, or by hash, is looked at, an interval; NULL: the work itself says when it is due again.';
-COMMENT ON COLUMN steward.job.time_zone IS 'Where a schedule is read; NULL without one.';
-COMMENT ON COLUMN steward.job.priority IS 'Of jobs that are due, the highest runs first.';
-COMMENT ON COLUMN steward.job.enabled IS 'False: paused.';
-COMMENT ON COLUMN steward.job.next_run_at IS 'When it is due.';
-COMMENT ON COLUMN steward.job.max_runtime IS 'How long a worker''s run may take; NULL means no limit.';
+COMMENT ON TABLE steward.job IS 'One row per job. Read it through steward.jobs, where its columns are described; change it with steward.alter_job().';
 COMMENT ON COLUMN steward.job.consecutive_failures IS 'Failures since the last success; a worker''s run counts as one from its start until it has ended.';
 
 -- No foreign key: history outlives the policy, until it is trimmed.
@@ -46,20 +37,7 @@ CREATE TABLE steward.job_run (
 CREATE INDEX job_run_job ON steward.job_run (job_id, run_id);
 CREATE INDEX job_run_running ON steward.job_run (target) WHERE status = 'running';
 CREATE INDEX job_run_finished_at ON steward.job_run (finished_at);
-COMMENT ON TABLE steward.job_run IS 'One row a run. Read it through steward.job_runs.';
-COMMENT ON COLUMN steward.job_run.run_id IS 'Its number; later runs have higher ones.';
-COMMENT ON COLUMN steward.job_run.job_id IS 'The job, which may be gone by now.';
-COMMENT ON COLUMN steward.job_run.kind IS 'Kind of the job.';
-COMMENT ON COLUMN steward.job_run.target IS 'What it worked on; may be gone by now.';
-COMMENT ON COLUMN steward.job_run.target_name IS 'The target''s name at the time of the run.';
-COMMENT ON COLUMN steward.job_run.status IS 'As in steward.job_runs.';
-COMMENT ON COLUMN steward.job_run.scheduled_at IS 'When it was due; NULL for a run by hand.';
-COMMENT ON COLUMN steward.job_run.started_at IS 'When it began.';
-COMMENT ON COLUMN steward.job_run.finished_at IS 'When it ended; NULL while it is running.';
-COMMENT ON COLUMN steward.job_run.sqlstate IS 'Of the first error.';
-COMMENT ON COLUMN steward.job_run.error_message IS 'The first error.';
-COMMENT ON COLUMN steward.job_run.detail IS 'Counts, partition names, single failures.';
-COMMENT ON COLUMN steward.job_run.pid IS 'The process that ran it.';
+COMMENT ON TABLE steward.job_run IS 'One row per run. Read it through steward.job_runs, where its columns are described.';
 
 CREATE VIEW steward.job_runs WITH (security_barrier) AS
 SELECT r.run_id, r.job_id, r.kind, r.target::regclass AS target, r.status, r.scheduled_at, r.started_at, r.finished_at,
@@ -75,7 +53,7 @@ COMMENT ON COLUMN steward.job_runs.run_id IS 'Its number; later runs have higher
 COMMENT ON COLUMN steward.job_runs.job_id IS 'The job, as in steward.jobs.';
 COMMENT ON COLUMN steward.job_runs.kind IS 'Kind of the job: partition.';
 COMMENT ON COLUMN steward.job_runs.target IS 'What it worked on. Runs on a table that is gone are shown to pg_monitor only; see target_name.';
-COMMENT ON COLUMN steward.job_runs.status IS 'running, succeeded, failed, cancelled, timed_out (it took longer than the job''s max_runtime), crashed (the process ended before the run did), deferred (a worker was to take something away from a database that is read only by default_transaction_read_only: nothing was done); skipped is for later versions.';
+COMMENT ON COLUMN steward.job_runs.status IS 'running, succeeded, failed, cancelled, timed_out (it took longer than the job''s max_runtime), crashed (the process ended before the run did), deferred (a worker was to detach, drop or move something in a database where default_transaction_read_only is on: nothing was done); skipped is reserved for later versions.';
 COMMENT ON COLUMN steward.job_runs.started_at IS 'When it began.';
 COMMENT ON COLUMN steward.job_runs.finished_at IS 'When it ended; NULL while it is running.';
 COMMENT ON COLUMN steward.job_runs.error_message IS 'The first error; all of them, up to 100, are in detail.';
@@ -111,10 +89,10 @@ SELECT j.job_id, j.kind, j.target::regclass AS target, c.relowner::regrole AS ow
     OR pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW steward.jobs IS 'One job for each policy. Owners see those of their own objects; pg_monitor sees all.';
 COMMENT ON COLUMN steward.jobs.job_id IS 'Its number, for pause_job(), resume_job() and run_job().';
-COMMENT ON COLUMN steward.jobs.kind IS 'What it does: partition.';
-COMMENT ON COLUMN steward.jobs.target IS 'What it does it to.';
+COMMENT ON COLUMN steward.jobs.kind IS 'The kind of work: partition.';
+COMMENT ON COLUMN steward.jobs.target IS 'The object it works on.';
 COMMENT ON COLUMN steward.jobs.owner IS 'Owner of the target: the job runs with the rights of this role.';
-COMMENT ON COLUMN steward.jobs.schedule IS 'How often a set of integer keys, or by hash, is looked at: an interval; NULL: every minute, and a time set at its next boundary.';
+COMMENT ON COLUMN steward.jobs.schedule IS 'How often a set with an integer key, or a hash set, is checked: an interval; NULL: every minute, and a set with a time key at its next boundary.';
 COMMENT ON COLUMN steward.jobs.time_zone IS 'Where a schedule is read; NULL without one.';
 COMMENT ON COLUMN steward.jobs.enabled IS 'False: paused by pause_job().';
 COMMENT ON COLUMN steward.jobs.priority IS 'Of jobs that are due, the highest runs first.';
@@ -125,7 +103,7 @@ COMMENT ON COLUMN steward.jobs.last_run_at IS 'When the last finished run began.
 COMMENT ON COLUMN steward.jobs.last_duration IS 'How long the last finished run took.';
 COMMENT ON COLUMN steward.jobs.last_sqlstate IS 'Of the last finished run''s first error; NULL if there was none.';
 COMMENT ON COLUMN steward.jobs.last_error IS 'The last finished run''s first error; NULL if there was none.';
-COMMENT ON COLUMN steward.jobs.max_runtime IS 'How long a worker''s run may take before it is cancelled, 1 day unless altered; NULL means no limit.';
+COMMENT ON COLUMN steward.jobs.max_runtime IS 'How long a worker''s run may take before it is cancelled; 1 day unless altered with alter_job(); NULL means no limit.';
 COMMENT ON COLUMN steward.jobs.consecutive_failures IS 'Failures since the last success; the wait doubles with each, from 2 s to 1 h, less up to a quarter by chance, but not beyond the set''s next boundary.';
 COMMENT ON COLUMN steward.jobs.circuit IS 'closed: fewer than 5 failures in a row; open: waiting after 5 or more; half_open: the next attempt is due.';
 
@@ -152,18 +130,19 @@ CREATE FUNCTION steward.alter_job(
 LANGUAGE c VOLATILE CALLED ON NULL INPUT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'alter_job_wrapper';
 COMMENT ON FUNCTION steward.alter_job IS
-'Changes a job; NULL leaves a thing unchanged.
- schedule: how often a set of integer keys, or by hash, is looked at, an interval from 1 second to 1 day (''10 seconds''); every minute to begin with. None of a set of time keys, whose work says when it is due.
- time_zone: none, as long as no schedule is read in one.
+'Changes a job; NULL leaves a property unchanged.
+ job_id: as in steward.jobs.
+ schedule: how often a set with an integer key, or a hash set, is checked, an interval from 1 second to 1 day (''10 seconds''); every minute to begin with. Refused for a set with a time key, which is due at its next boundary.
+ time_zone: refused: reserved for later versions, in which a schedule is read in it.
  priority: 0 to 100; of jobs that are due, the highest runs first.
- max_runtime: how long a worker''s run may take, at most 24 days; then it is cancelled and logged as timed_out, and if it takes no notice of that, ended 10 s later. ''0'' means no limit. 1 day to begin with.
+ max_runtime: how long a worker''s run may take, at most 24 days; then it is cancelled and logged as timed_out, and if it does not respond, terminated 10 s later. ''0'' means no limit. 1 day to begin with.
  enabled: as pause_job() and resume_job().
 Errors: 42704 no such job, 42501 not the owner of its target, 22023 bad argument, 55000 on a standby.';
 
 CREATE PROCEDURE steward.run_job(job_id bigint)
 LANGUAGE c AS 'MODULE_PATHNAME', 'run_job_wrapper';
 COMMENT ON PROCEDURE steward.run_job IS
-'Runs a job now, paused or not, after a run in progress has ended; each step in its own transaction, a NOTICE a step, an error at the end if any failed. Errors: 25001 inside a transaction block, 42704 no such job, 42501 not the owner of its target, 55000 on a standby.';
+'Runs a job now, paused or not, after a run in progress has ended; each step in its own transaction and reported with a NOTICE; ends with an error if any failed. Errors: 25001 inside a transaction block, 42704 no such job, 42501 not the owner of its target, 55000 on a standby.';
 
 -- For the other rooms' SQL: tells the launcher at commit to look at this database.
 CREATE FUNCTION steward.wake_at_commit() RETURNS void

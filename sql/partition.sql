@@ -4,7 +4,7 @@ CREATE FUNCTION steward.unmanage(relation regclass) RETURNS void
 LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unmanage_wrapper';
 COMMENT ON FUNCTION steward.unmanage IS
-'Forgets the policy of a table and its job; touches no data and no partition. Errors: 42704 not managed, 42501 not the owner, 55000 on a standby.';
+'Removes the policy and the job of a table, whose rows and partitions stay as they are. Errors: 42704 not managed, 42501 not the owner, 55000 on a standby.';
 
 CREATE FUNCTION steward.plan(parent regclass DEFAULT NULL, at timestamptz DEFAULT now())
 RETURNS SETOF steward.step
@@ -16,7 +16,7 @@ COMMENT ON FUNCTION steward.plan IS
 CREATE PROCEDURE steward.maintain(parent regclass DEFAULT NULL)
 LANGUAGE c AS 'MODULE_PATHNAME', 'maintain_wrapper';
 COMMENT ON PROCEDURE steward.maintain IS
-'Takes the steps of steward.plan() now, for one set or for all that the caller owns, as the background workers would: each in its own transaction under pg_steward.lock_timeout, a NOTICE a step, an error at the end if any failed. Waits for a run of the same set that is in progress. Errors: 25001 inside a transaction block, 42704 not managed, 42501 not the owner, 55000 on a standby; else that of the first step that failed.';
+'Takes the steps of steward.plan() now, for one set or for all that the caller owns, as the background workers would: each in its own transaction under pg_steward.lock_timeout and reported with a NOTICE; ends with an error if any failed. Waits for a run of the same set that is in progress. Errors: 25001 inside a transaction block, 42704 not managed, 42501 not the owner, 55000 on a standby; else that of the first step that failed.';
 
 -- pg_partition_tree() and pg_total_relation_size() wait for whoever has a partition locked: no view does.
 -- With SET, so that it is not taken into the query, whose estimates would call for JIT compilation.
@@ -102,15 +102,15 @@ COMMENT ON VIEW steward.partition_sets IS 'The managed sets. Owners see their ow
 COMMENT ON COLUMN steward.partition_sets.parent IS 'The partitioned table.';
 COMMENT ON COLUMN steward.partition_sets.strategy IS 'range or hash.';
 COMMENT ON COLUMN steward.partition_sets.partition_key IS 'As in its PARTITION BY.';
-COMMENT ON COLUMN steward.partition_sets.partition_interval IS 'How much a new partition covers: an interval, or a number of keys. NULL for hash, as all that tells of ranges.';
+COMMENT ON COLUMN steward.partition_sets.partition_interval IS 'How much a new partition covers: an interval, or a number of keys. NULL for hash, as are all columns about ranges.';
 COMMENT ON COLUMN steward.partition_sets.premake IS 'Periods kept ready beyond the current one.';
 COMMENT ON COLUMN steward.partition_sets.time_zone IS 'Periods begin at this zone''s midnights, months, hours.';
 COMMENT ON COLUMN steward.partition_sets.retention IS 'Partitions wholly older than this leave: an interval, or a number of keys; NULL: everything is kept.';
 COMMENT ON COLUMN steward.partition_sets.retention_action IS 'drop or detach; NULL: everything is kept.';
 COMMENT ON COLUMN steward.partition_sets.to_schema IS 'Where detached tables go; NULL: they stay.';
-COMMENT ON COLUMN steward.partition_sets.archive_function IS 'What has to say true before a table is dropped; NULL: nothing.';
+COMMENT ON COLUMN steward.partition_sets.archive_function IS 'The function that must return true before a table is dropped; NULL: none.';
 COMMENT ON COLUMN steward.partition_sets.cold_after IS 'Partitions wholly older than this move to cold_tablespace; NULL: none.';
-COMMENT ON COLUMN steward.partition_sets.cold_tablespace IS 'Where they move; NULL: nowhere.';
+COMMENT ON COLUMN steward.partition_sets.cold_tablespace IS 'The tablespace that partitions older than cold_after move to; NULL: none.';
 COMMENT ON COLUMN steward.partition_sets.partitions IS 'How many there are, the default one aside.';
 COMMENT ON COLUMN steward.partition_sets.covered_from IS 'Lowest bound, inclusive, as SQL writes it; MINVALUE for none; NULL without partitions.';
 COMMENT ON COLUMN steward.partition_sets.covered_until IS 'Highest bound, exclusive; MAXVALUE for none; NULL without partitions. Inserts from here on, and into holes, fail or go to the default partition.';
@@ -126,9 +126,9 @@ COMMENT ON COLUMN steward.partition_sets.key_encoding IS 'How a time is written 
 COMMENT ON COLUMN steward.partition_sets.name_format IS 'How new partitions are named; NULL: the usual names.';
 COMMENT ON COLUMN steward.partition_sets.default_partition IS 'The default partition there is; NULL: none.';
 COMMENT ON COLUMN steward.partition_sets.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
-COMMENT ON COLUMN steward.partition_sets.subpartitions IS 'Over how many.';
+COMMENT ON COLUMN steward.partition_sets.subpartitions IS 'Over how many partitions each new period is spread; NULL: it is one table.';
 COMMENT ON COLUMN steward.partition_sets.origin IS 'A boundary that periods are counted from; NULL: they lie on the calendar, or on multiples.';
-COMMENT ON COLUMN steward.partition_sets.template IS 'The table that gives what a parent cannot; a number: it has been dropped.';
+COMMENT ON COLUMN steward.partition_sets.template IS 'The table that gives new partitions what a parent cannot; a number: it has been dropped.';
 
 CREATE VIEW steward.partitions WITH (security_barrier) AS
 -- Materialized: as the inner side of a join the sets would be read again for every row of the outer one.
@@ -189,12 +189,12 @@ COMMENT ON COLUMN steward.partitions.tablespace IS 'Where its rows are; the data
 COMMENT ON COLUMN steward.partitions.level IS '1: directly below the parent; 2: below one of those, where a period is spread by hash. What lies deeper, or below by range or list, is not shown; its size is counted above.';
 COMMENT ON COLUMN steward.partitions.lower_bound IS 'Inclusive, as SQL writes it; MINVALUE for none; NULL for the default partition and for hash.';
 COMMENT ON COLUMN steward.partitions.upper_bound IS 'Exclusive, as SQL writes it; MAXVALUE for none; NULL for the default partition and for hash.';
-COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, expired (past what is kept, about to leave), detaching (half way out), detached (by retention), default. For integer keys as of the last run of the set''s job: current holds the highest key in use; a hash partition is always current.';
+COMMENT ON COLUMN steward.partitions.state IS 'past, current, future, expired (wholly older than retention keeps, about to leave), detaching (DETACH ... CONCURRENTLY has begun), detached (by retention), default. For integer keys as of the last run of the set''s job: current holds the highest key in use; a hash partition is always current.';
 COMMENT ON COLUMN steward.partitions.total_bytes IS 'Table, toast and indexes in bytes, with all partitions below.';
-COMMENT ON COLUMN steward.partitions.archived_at IS 'When the archive function said true; NULL: it has not.';
-COMMENT ON COLUMN steward.partitions.archive_failures IS 'How often the archive function has failed, or not said true; NULL: retention has not come to it.';
+COMMENT ON COLUMN steward.partitions.archived_at IS 'When the archive function returned true; NULL: it has not.';
+COMMENT ON COLUMN steward.partitions.archive_failures IS 'How often the archive function has failed or not returned true; NULL: retention has not reached it.';
 COMMENT ON COLUMN steward.partitions.next_archive_at IS 'When the workers call it again.';
-COMMENT ON COLUMN steward.partitions.last_error IS 'Of the archive function.';
+COMMENT ON COLUMN steward.partitions.last_error IS 'The last error of the archive function; NULL if there was none.';
 COMMENT ON COLUMN steward.partitions.estimated_rows IS 'As of the last VACUUM or ANALYZE, 0 if there was none; with all partitions below.';
 
 -- Policies die with their table.

@@ -17,6 +17,7 @@ CREATE TABLE steward.range_policy (
     keep               text,
     keep_action        text CHECK (keep_action IN ('drop', 'detach')),
     to_schema          name,
+    -- Not regprocedure: pg_upgrade refuses it (src/bin/pg_upgrade/check.c, check_for_reg_data_type_usage).
     archive_function   text,
     cold_after         text,
     cold_tablespace    name,
@@ -24,28 +25,12 @@ CREATE TABLE steward.range_policy (
     seen_position      numeric,
     seen_horizon       numeric
 );
-COMMENT ON TABLE steward.range_policy IS 'One row a range set. Read it through steward.partition_sets; change it with steward.alter_range().';
-COMMENT ON COLUMN steward.range_policy.parent IS 'The set. It is gone with its job.';
-COMMENT ON COLUMN steward.range_policy.partition_interval IS 'As given to manage_range().';
-COMMENT ON COLUMN steward.range_policy.premake IS 'Periods kept ready beyond the current one.';
-COMMENT ON COLUMN steward.range_policy.time_zone IS 'Name of the zone in which periods begin.';
-COMMENT ON COLUMN steward.range_policy.start_at IS 'Nothing is made before the period that holds this: a time written out in full, or a key.';
-COMMENT ON COLUMN steward.range_policy.key_encoding IS 'How a time is written into the key; NULL: the key is itself.';
-COMMENT ON COLUMN steward.range_policy.name_format IS 'How new partitions are named; NULL: the usual names.';
+COMMENT ON TABLE steward.range_policy IS 'One row per range set. Read it through steward.partition_sets, where its columns are described; change it with steward.alter_range().';
 COMMENT ON COLUMN steward.range_policy.default_partition IS 'Whether a default partition is made when there is none.';
-COMMENT ON COLUMN steward.range_policy.template IS 'The table that gives what a parent cannot; it may be gone.';
-COMMENT ON COLUMN steward.range_policy.subpartition_by IS 'The column by whose hash each new period is spread; NULL: it is one table.';
 COMMENT ON COLUMN steward.range_policy.subpartition_key IS 'Its attnum, which outlives a new name.';
-COMMENT ON COLUMN steward.range_policy.subpartitions IS 'Over how many; NULL: 16.';
-COMMENT ON COLUMN steward.range_policy.origin IS 'A boundary that periods are counted from: a time of the wall clock, or a key; NULL: those of the calendar, or multiples.';
 COMMENT ON COLUMN steward.range_policy.make_up_from IS 'Where a make-up of missed periods that is not finished begins, on the key''s axis.';
 COMMENT ON COLUMN steward.range_policy.keep IS 'As given to set_retention(); NULL: everything is kept.';
 COMMENT ON COLUMN steward.range_policy.keep_action IS 'drop or detach.';
-COMMENT ON COLUMN steward.range_policy.to_schema IS 'Where detached tables go; NULL: they stay.';
--- Not regprocedure: pg_upgrade refuses it (src/bin/pg_upgrade/check.c, check_for_reg_data_type_usage).
-COMMENT ON COLUMN steward.range_policy.archive_function IS 'Name and argument type of the function that has to say true before a table is dropped.';
-COMMENT ON COLUMN steward.range_policy.cold_after IS 'As given to set_tiering(); NULL: nothing is moved.';
-COMMENT ON COLUMN steward.range_policy.cold_tablespace IS 'Where older periods go.';
 COMMENT ON COLUMN steward.range_policy.seen_position IS 'Of integer keys: the last key of the highest partition that held a row, or the last value of a sequence that the key owns, as of the last look; NULL before the first. What the views show.';
 COMMENT ON COLUMN steward.range_policy.seen_horizon IS 'Of integer keys: where the last expired partition ended, as of the last look; NULL: none was.';
 
@@ -67,6 +52,7 @@ LANGUAGE c VOLATILE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'manage_range_wrapper';
 COMMENT ON FUNCTION steward.manage_range IS
 'Puts a PARTITION BY RANGE table under management and creates, in the caller''s transaction, the partitions from start_at (default: the current period) to premake periods beyond the current one; returns the steps taken. Existing partitions are taken over as they are.
+ parent: the partitioned table.
  partition_interval: an interval for time keys (''1 month'', ''10 seconds''), a whole number for integer keys (''1000000''); not wider than the key''s type.
  premake: periods kept ready ahead, 1 to 10000.
  time_zone: where periods begin; default the caller''s TimeZone.
@@ -80,7 +66,7 @@ COMMENT ON FUNCTION steward.manage_range IS
  origin: a boundary to count periods from, where they do not lie on the calendar: a time (read in the set''s zone unless it says an offset), or a key. Weeks that begin on Wednesdays: any Wednesday. Default: that of the partitions that exist, where they are all as wide as the interval (a NOTICE says so).
 Partitions that rows in the default partition block are left out with a WARNING, and listed with "blocked:" in their reason.
 Locks, held until the caller commits: SHARE UPDATE EXCLUSIVE on the parent, ACCESS EXCLUSIVE on its default partition, SHARE ROW EXCLUSIVE on tables that foreign keys join to it; each waited for at most pg_steward.lock_timeout.
-Errors: 42P01, 42809 not partitioned by range, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 multi-column key or standby, 55P03 lock not had.';
+Errors: 42P01, 42809 not partitioned by range, 42501 not the owner, 42710 already managed, 22023 bad argument, 55000 multi-column key or standby, 55P03 lock not available.';
 
 CREATE FUNCTION steward.alter_range(
     parent             regclass,
@@ -104,9 +90,10 @@ COMMENT ON FUNCTION steward.alter_range IS
 CREATE PROCEDURE steward.drain_default(parent regclass)
 LANGUAGE c AS 'MODULE_PATHNAME', 'drain_default_wrapper';
 COMMENT ON PROCEDURE steward.drain_default IS
-'Moves the rows that wait in the default partition of a managed range set into partitions of their own, oldest first, a period of the policy a transaction; whatever their age, also before start_at or far ahead. A NOTICE a period (rows, seconds), a WARNING for one that cannot be moved, an error at the end if there was any. Rows with a NULL key, or one that no period holds, stay, with a WARNING. Waits for a run of the same set that is in progress; after a cancel or a crash it can be called again.
+'Moves the rows that wait in the default partition of a managed range set into partitions of their own, oldest first, one transaction per period of the policy; whatever their age, also before start_at or far ahead. Reports each period with a NOTICE (rows, seconds) and each that cannot be moved with a WARNING; ends with an error if there was any. Rows with a NULL key, or one that no period holds, stay, with a WARNING. Waits for a run of the same set that is in progress; after a cancel or a crash it can be called again.
 Locks: while a period''s rows are copied, none that readers or writers wait for. Then, until the commit, ACCESS EXCLUSIVE on the parent and on the default partition, SHARE ROW EXCLUSIVE on tables that its foreign keys point to, all waited for at most pg_steward.lock_timeout together; meanwhile the rows are deleted from the default partition and the rest of it is read.
-Triggers do not fire. Errors: 25001 inside a transaction block, 22004 NULL, 42P01, 42704 not managed, 42809 not partitioned by range, 42501 not the owner, 2BP01 a foreign key points to the set, 55000 on a standby; else that of the first period that failed.';
+Triggers do not fire.
+Errors: 25001 inside a transaction block, 22004 NULL, 42P01, 42704 not managed, 42809 not partitioned by range, 42501 not the owner, 2BP01 a foreign key points to the set, 55000 on a standby; else that of the first period that failed.';
 
 CREATE FUNCTION steward.range_partitions(
     parent regclass, at timestamptz,

@@ -17,7 +17,7 @@ CREATE TABLE steward.retired_partition (
     error_message   text
 );
 CREATE INDEX retired_partition_parent ON steward.retired_partition (parent);
-COMMENT ON TABLE steward.retired_partition IS 'One row a partition that retention takes out of its set: written before it is detached, so that a crash leaves no table behind of which nobody knows; gone with the table. Read it through steward.partitions.';
+COMMENT ON TABLE steward.retired_partition IS 'One row per partition that retention takes out of its set: written before it is detached, so that a crash leaves no table behind of which nobody knows; gone with the table. Read it through steward.partitions.';
 COMMENT ON COLUMN steward.retired_partition.partition IS 'The table, by its OID: whatever it is called.';
 COMMENT ON COLUMN steward.retired_partition.parent IS 'The set that it leaves.';
 COMMENT ON COLUMN steward.retired_partition.lower_bound IS 'Its bound in the set, inclusive, as SQL writes it.';
@@ -26,8 +26,8 @@ COMMENT ON COLUMN steward.retired_partition.ends IS 'The upper bound on the key'
 COMMENT ON COLUMN steward.retired_partition.action IS 'What was asked for when it left: drop or detach. A later change of policy drops nothing that was to be kept.';
 COMMENT ON COLUMN steward.retired_partition.to_schema IS 'Where it goes; NULL: it stays.';
 COMMENT ON COLUMN steward.retired_partition.settled IS 'Nothing is left to be done once it is detached.';
-COMMENT ON COLUMN steward.retired_partition.archived_at IS 'When the archive function said true, in the transaction of that call.';
-COMMENT ON COLUMN steward.retired_partition.attempts IS 'How often the archive function has failed, or not said true.';
+COMMENT ON COLUMN steward.retired_partition.archived_at IS 'When the archive function returned true, in the transaction of that call.';
+COMMENT ON COLUMN steward.retired_partition.attempts IS 'How often the archive function has failed or not returned true.';
 COMMENT ON COLUMN steward.retired_partition.asked_at IS 'When the archive function was called, until it has answered: it stays where the process was ended meanwhile.';
 COMMENT ON COLUMN steward.retired_partition.next_attempt_at IS 'When the workers call it again.';
 COMMENT ON COLUMN steward.retired_partition.sqlstate IS 'Of the last failure.';
@@ -72,7 +72,7 @@ BEGIN
                             TG_NAME, coalesce(pg_partition_root(TG_RELID), TG_RELID::regclass));
 END
 $$;
-COMMENT ON FUNCTION steward.refuse_write IS 'Of the trigger pg_steward_archived, which a table gets when its archive function has said true: from then to its drop nothing is inserted or updated.';
+COMMENT ON FUNCTION steward.refuse_write IS 'Function of the trigger pg_steward_archived, which a table gets when its archive function has returned true: from then until it is dropped nothing is inserted or updated.';
 
 CREATE FUNCTION steward.retention_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -103,28 +103,29 @@ LANGUAGE c VOLATILE CALLED ON NULL INPUT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'set_retention_wrapper';
 COMMENT ON FUNCTION steward.set_retention IS
 'Partitions of a managed range set that are wholly older than keep leave it, oldest first, at the next maintenance, which the background workers begin at once. To see what would leave: call it in a transaction, look at steward.plan(), and roll back.
+ parent: the set.
  keep: an interval (''12 months''), or for integer keys a whole number of keys below the highest one in use (''1000000''); more than zero.
  action: drop, or detach: they stay as plain tables, out of any publication that names them.
  to_schema: where detached tables go, with their indexes.
  archive_function: with drop, a function (regclass) RETURNS boolean of the set''s owner or a superuser. It is called as the set''s owner with the detached table, in a transaction of its own; unless it returns true the table stays, detached, and it is called again later.
 Never leaves: the period that holds now, the last one, the default partition. Called again it replaces what was set; tables that were detached to be kept stay kept.
 Locks of the maintenance: DETACH ... CONCURRENTLY (SHARE UPDATE EXCLUSIVE on the set), or, where there is a default partition, plain DETACH (ACCESS EXCLUSIVE on the set), each waited for at most pg_steward.lock_timeout.
-Errors: 42704 not managed, 42809 not partitioned by range, 42501 not the owner, 22023 bad argument, 3F000 no such schema, 55000 standby, 55P03 lock not had.';
+Errors: 42704 not managed, 42809 not partitioned by range, 42501 not the owner, 22023 bad argument, 3F000 no such schema, 55000 standby, 55P03 lock not available.';
 
 CREATE FUNCTION steward.clear_retention(parent regclass) RETURNS void
 LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'clear_retention_wrapper';
 COMMENT ON FUNCTION steward.clear_retention IS
-'From now on everything is kept. Tables that are detached already stay as they are. Errors: 42704 not managed, 42501 not the owner, 55000 standby, 55P03 lock not had.';
+'From now on everything is kept. Tables that are detached already stay as they are. Errors: 42704 not managed, 42501 not the owner, 55000 standby, 55P03 lock not available.';
 
 CREATE FUNCTION steward.set_tiering(parent regclass, older_than text, tablespace name) RETURNS void
 LANGUAGE c VOLATILE CALLED ON NULL INPUT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'set_tiering_wrapper';
 COMMENT ON FUNCTION steward.set_tiering IS
-'Partitions of a managed range set that are wholly older than older_than (as keep of set_retention()) move to a tablespace, with their indexes and toast tables, a period a transaction. While a period is copied nobody else reads or writes it: ACCESS EXCLUSIVE on it alone, taken when nobody holds it, else waited for at most pg_steward.lock_timeout. Errors: 42704 not managed or no such tablespace, 42501 not the owner or no right to create in the tablespace, 22023 bad argument, 55000 standby, 55P03 lock not had.';
+'Partitions of a managed range set that are wholly older than older_than (as keep of set_retention()) move to a tablespace, with their indexes and toast tables, one transaction per period. While a period is copied nobody else reads or writes it: ACCESS EXCLUSIVE on it alone, taken when nobody holds it, else waited for at most pg_steward.lock_timeout. Errors: 42704 not managed or no such tablespace, 42501 not the owner or no right to create in the tablespace, 22023 bad argument, 55000 standby, 55P03 lock not available.';
 
 CREATE FUNCTION steward.clear_tiering(parent regclass) RETURNS void
 LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'clear_tiering_wrapper';
 COMMENT ON FUNCTION steward.clear_tiering IS
-'From now on nothing is moved; what has been moved stays where it is. Errors: 42704 not managed, 42501 not the owner, 55000 standby, 55P03 lock not had.';
+'From now on nothing is moved; what has been moved stays where it is. Errors: 42704 not managed, 42501 not the owner, 55000 standby, 55P03 lock not available.';

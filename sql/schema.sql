@@ -14,11 +14,11 @@ CREATE TYPE steward.step AS (
     reason    text
 );
 COMMENT ON TYPE steward.step IS
-'One thing maintenance does, or would do: the answer of manage_range(), manage_hash(), alter_range(), alter_hash() and plan().';
-COMMENT ON COLUMN steward.step.ordinal IS 'Its place in this answer, from 1.';
-COMMENT ON COLUMN steward.step.parent IS 'The set it is for.';
-COMMENT ON COLUMN steward.step.action IS 'create; drop, of the empty partitions of a hash set that gets another number of them.';
-COMMENT ON COLUMN steward.step.partition IS 'The partition it is about, qualified and quoted as SQL wants it.';
-COMMENT ON COLUMN steward.step.sql IS 'Exactly what runs, as the owner of the set, in one transaction.';
-COMMENT ON COLUMN steward.step.lock IS 'The strongest lock on the parent, and what else is locked.';
-COMMENT ON COLUMN steward.step.reason IS 'Why; and after "blocked:" why it cannot be done now.';
+'One step that maintenance takes, or would take: a row of the result of manage_range(), manage_hash(), alter_range(), alter_hash() and plan().';
+COMMENT ON COLUMN steward.step.ordinal IS 'Position of the step in the result, from 1.';
+COMMENT ON COLUMN steward.step.parent IS 'The set that the step is for.';
+COMMENT ON COLUMN steward.step.action IS 'create; detach; finalize (complete a DETACH ... CONCURRENTLY that was interrupted); archive (call the archive function); drop (a detached table, or an empty partition of a hash set that gets another number of them); move (to another tablespace, or a detached table to another schema).';
+COMMENT ON COLUMN steward.step.partition IS 'The partition that the step creates or changes, schema-qualified and quoted.';
+COMMENT ON COLUMN steward.step.sql IS 'Exactly what runs, in one transaction, with the rights of the owner of the set; a DETACH ... CONCURRENTLY runs outside a transaction block, and what belongs to another role (a publication) is altered with the rights of that role.';
+COMMENT ON COLUMN steward.step.lock IS 'The strongest lock on the set, and the locks on other tables.';
+COMMENT ON COLUMN steward.step.reason IS 'Why the step is needed; after "blocked:", why it cannot be taken now.';

@@ -56,16 +56,16 @@ SELECT s.preloaded, s.launcher_running, s.extension_version, s.jobs, s.running_j
                                                  WHERE r.target = j.target AND r.status = 'running'
                                                    AND r.scheduled_at IS NOT NULL)) AS failing_jobs
                   FROM steward.job j) j) s;
-COMMENT ON VIEW steward.status IS 'One row on this database: is work done unattended, and does it succeed. The counts are of all jobs, whoever reads it.';
+COMMENT ON VIEW steward.status IS 'One row on this database: whether work is done unattended, and whether it succeeds. The counts are of all jobs, whoever reads it.';
 COMMENT ON COLUMN steward.status.preloaded IS 'Whether the server loaded pg_steward at its start.';
-COMMENT ON COLUMN steward.status.launcher_running IS 'Whether the launcher process is there.';
+COMMENT ON COLUMN steward.status.launcher_running IS 'Whether the launcher process is running.';
 COMMENT ON COLUMN steward.status.extension_version IS 'Version of the extension in this database.';
 COMMENT ON COLUMN steward.status.jobs IS 'Jobs in this database, whoever owns them.';
 COMMENT ON COLUMN steward.status.running_jobs IS 'Jobs with a run that is logged as running.';
 COMMENT ON COLUMN steward.status.failing_jobs IS 'Jobs whose last run did not succeed.';
-COMMENT ON COLUMN steward.status.failing_archives IS 'Tables that retention has detached and whose archive function has failed, or not said true; they are kept.';
+COMMENT ON COLUMN steward.status.failing_archives IS 'Tables that retention has detached and whose archive function has failed or not returned true; they are kept.';
 COMMENT ON COLUMN steward.status.open_alerts IS 'Rows of steward.alerts, whoever owns what they are about.';
-COMMENT ON COLUMN steward.status.message IS 'ok, or what is the matter and what to do.';
+COMMENT ON COLUMN steward.status.message IS 'ok, or what is wrong and what to do.';
 
 -- Views are everybody's to read (each shows its reader's own objects); tables are nobody's.
 GRANT SELECT ON steward.jobs, steward.job_runs, steward.alerts, steward.alert_history, steward.partition_sets, steward.partitions,

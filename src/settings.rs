@@ -20,17 +20,16 @@ pub(crate) fn define() {
     GucRegistry::define_bool_guc(
         c"pg_steward.enabled",
         c"Whether background workers start new work.",
-        c"Off: work in progress ends, nothing new starts, calls by hand still work. Default on.",
+        c"Off: work in progress ends, nothing new starts, calls by hand still work.",
         &ENABLED,
         GucContext::Sighup,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"pg_steward.max_concurrent_jobs",
-        c"Jobs of one owner that may run at the same time in the whole server, 1 to 64.",
+        c"Jobs of one owner that may run at the same time in the whole server.",
         c"One fewer of them may archive or copy; two more are kept for other owners. Each takes one \
-          background worker of max_worker_processes, and each database with work due one more. \
-          Default 4.",
+          background worker of max_worker_processes, and each database with work due one more.",
         &MAX_CONCURRENT_JOBS,
         1,
         64,
@@ -39,9 +38,9 @@ pub(crate) fn define() {
     );
     GucRegistry::define_int_guc(
         c"pg_steward.lock_timeout",
-        c"How long a step waits for a lock on a user's table, in milliseconds, 10 ms to 1 min.",
+        c"How long a step waits for a lock on a user's table, in milliseconds.",
         c"Nobody is queued behind a step for longer than this; the step is then tried again, and \
-          later by its job. Default 2 s.",
+          later by its job.",
         &LOCK_TIMEOUT,
         10,
         60_000,
@@ -50,9 +49,8 @@ pub(crate) fn define() {
     );
     GucRegistry::define_int_guc(
         c"pg_steward.history_retention",
-        c"How long steward.job_runs keeps finished runs, in minutes, 1 h to 10 years.",
-        c"Older rows are removed by the scheduler, about once an hour; the last run of a job stays. \
-          Default 30 days.",
+        c"How long steward.job_runs and steward.alert_history keep what is over, in minutes.",
+        c"Older rows are removed by the scheduler, about once an hour; the last run of a job stays.",
         &HISTORY_RETENTION,
         60,
         10 * 366 * 24 * 60,
@@ -62,10 +60,10 @@ pub(crate) fn define() {
     GucRegistry::define_int_guc(
         c"pg_steward.retention_pause",
         c"How long workers wait between two partitions that leave a set of 1000 or more, in \
-          milliseconds, 0 to 1 h.",
-        c"With each that leaves every session reads the set's bounds anew: smaller sets wait as much less, \
+          milliseconds.",
+        c"After each, every session reads the set's bounds again: smaller sets wait as much less, \
           and none longer than half of its interval. 0: one right after the other. CALL \
-          steward.maintain() does not wait. Default 20 s.",
+          steward.maintain() does not wait.",
         &RETENTION_PAUSE,
         0,
         3_600_000,
@@ -75,7 +73,7 @@ pub(crate) fn define() {
     GucRegistry::define_string_guc(
         c"pg_steward.excluded_databases",
         c"Databases in which no background worker ever runs, separated by commas.",
-        c"Calls by hand still work there. Default empty.",
+        c"Calls by hand still work there.",
         &EXCLUDED_DATABASES,
         GucContext::Sighup,
         GucFlags::default(),

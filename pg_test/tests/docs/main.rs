@@ -1,7 +1,11 @@
 //! Runs the SQL of README.md and its neighbours and of docs/: each file in order, in one database.
 //!
 //! A block fenced ```` ```sql ```` must succeed, ```` ```sql error=55000 ```` must fail so, and
-//! ```` ```sql skip ```` is not run.
+//! ```` ```sql skip ```` is not run. docs/reference.md is compared with the catalog, and docs/README.md names
+//! every file of docs/.
+
+mod catalog;
+mod reference;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,15 +31,18 @@ fn main() -> Result<()> {
     files.extend(markdown_files(&root.join("docs"), true)?);
     files.sort();
 
-    let mut trials = Vec::new();
+    let check = |done: Result<()>| done.map_err(|error| Failed::from(format!("{error:#}")));
+    let mut trials = vec![
+        Trial::test("reference", move || check(reference::check())),
+        Trial::test("index", move || check(every_document_is_in_the_index())),
+    ];
     for file in files {
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let name = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
         let blocks = blocks(&text).with_context(|| name.clone())?;
         if !blocks.is_empty() {
-            let run = move || run(&blocks).map_err(|error| Failed::from(format!("{error:#}")));
-            trials.push(Trial::test(name, run));
+            trials.push(Trial::test(name, move || check(run(&blocks))));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
@@ -55,6 +62,17 @@ fn markdown_files(directory: &Path, recurse: bool) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+fn every_document_is_in_the_index() -> Result<()> {
+    let docs = paths::repository().join("docs");
+    let index = fs::read_to_string(docs.join("README.md")).context("cannot read docs/README.md")?;
+    for file in markdown_files(&docs, true)? {
+        let name = file.strip_prefix(&docs).unwrap_or(&file).display().to_string();
+        let lines = index.lines().filter(|line| line.contains(&format!("({name})"))).count();
+        ensure!(name == "README.md" || lines == 1, "{lines} lines of docs/README.md link {name}");
+    }
+    Ok(())
 }
 
 fn blocks(text: &str) -> Result<Vec<Block>> {
