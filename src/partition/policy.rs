@@ -53,9 +53,20 @@ fn take_all(work: &Work) -> Result<Vec<Step>> {
     Ok(work.steps.clone())
 }
 
-/// Removes jobs of ours without a policy: somebody else has written into our tables.
+/// Removes jobs of ours without a policy, and policies without a job: somebody else has written into our tables.
 pub(super) fn forget_strays() -> Result<()> {
     identity::as_steward(|| {
+        query::change(
+            "WITH range AS (
+                 DELETE FROM steward.range_policy p
+                  WHERE NOT EXISTS (SELECT FROM steward.job j WHERE j.target = p.parent)),
+             hash AS (
+                 DELETE FROM steward.hash_policy p
+                  WHERE NOT EXISTS (SELECT FROM steward.job j WHERE j.target = p.parent))
+             DELETE FROM steward.retired_partition p
+              WHERE NOT EXISTS (SELECT FROM steward.job j WHERE j.target = p.parent)",
+            &[],
+        )?;
         let strays = query::rows(
             "SELECT j.target FROM steward.job j
               WHERE j.kind = 'partition'

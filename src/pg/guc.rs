@@ -80,6 +80,32 @@ pub(super) fn pin() {
     }
 }
 
+/// The triggers of our own tables fire, those of their foreign keys too, also in a session that is a replica's: there
+/// a policy would outlive its job. Until the enclosing nesting level ends, or, in a worker, from now on.
+pub(super) fn fire_own_triggers(for_good: bool) {
+    let action = match for_good {
+        true => pg_sys::GucAction::GUC_ACTION_SET,
+        false => pg_sys::GucAction::GUC_ACTION_SAVE,
+    };
+    // SAFETY: a backend-local variable; the strings live through the call. Who has the other value set may set this
+    // one, so nothing is looked up, for which a worker has no transaction yet; nobody else's code runs under it.
+    unsafe {
+        if pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32 {
+            return;
+        }
+        pg_sys::set_config_option(
+            c"session_replication_role".as_ptr(),
+            c"origin".as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 /// Runs `work` in a settings level of its own, pinned like all our work.
 pub(crate) fn pinned<T>(work: impl FnOnce() -> T) -> T {
     let _pinned = Pinned::begin();

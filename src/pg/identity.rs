@@ -56,7 +56,10 @@ pub(crate) fn as_owner<T>(
 /// Runs `work` with the rights of the extension's owner: for steward's own tables, on which nobody
 /// else has any privilege. `work` must call nothing that a user could have defined.
 pub(crate) fn as_steward<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    switched(extension::find()?.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, work)
+    switched(extension::find()?.owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, || {
+        guc::fire_own_triggers(false);
+        work()
+    })
 }
 
 /// The role whose rights are in force.

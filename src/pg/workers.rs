@@ -155,6 +155,7 @@ pub(super) const OWN_LOCK_TIMEOUT: &str = "5s";
 pub(super) fn settle() {
     guc::session("search_path", "pg_catalog, pg_temp");
     guc::session("role", "none");
+    guc::fire_own_triggers(true);
     guc::session("statement_timeout", "0");
     guc::session("transaction_timeout", "0"); // since 17
     // For our own tables; a step has its own. Whoever holds them locked must not keep our places.

@@ -251,6 +251,10 @@ fn a_policy_is_gone_with_its_job_and_a_job_without_a_policy_goes() {
     let refusal = client.refused("42704", "CALL steward.maintain('app.c')");
     assert!(refusal.hint().unwrap().contains("manage_hash"), "{refusal}");
     client.run("SELECT steward.manage_hash('app.c', 4)");
+    // Also in a session that is a replica's, where the triggers of foreign keys do not fire.
+    client.run("SET session_replication_role = replica; SELECT steward.unmanage('app.c')");
+    assert_eq!(client.column::<String>(MANAGED), ["big.b 3 5"]);
+    client.run("SELECT steward.manage_hash('app.c', 4); RESET session_replication_role");
     // A scheduler cleans up.
     cluster.restart().unwrap();
     let mut client = cluster.connect(&name).unwrap();
