@@ -284,12 +284,14 @@ impl Error {
         )
     }
 
-    /// Whether the server could not read a value (class 22, data exception). Anything else, a cancel say, tells
-    /// nothing of the value.
+    /// Whether the server could not read a value: class 22, data exception; or 0A000, what it says of an infinite one
+    /// (numeric.c, "cannot convert infinity to integer"). Anything else, a cancel say, tells nothing of the value.
     pub(crate) fn is_about_value(&self) -> bool {
         // ERRCODE_TO_CATEGORY of src/include/utils/elog.h.
         const CATEGORY: i32 = (1 << 12) - 1;
-        self.code() as i32 & CATEGORY == Code::ERRCODE_DATA_EXCEPTION as i32 & CATEGORY
+        let category = self.code() as i32 & CATEGORY;
+        category == Code::ERRCODE_DATA_EXCEPTION as i32 & CATEGORY
+            || self.code() == Code::ERRCODE_FEATURE_NOT_SUPPORTED
     }
 
     /// In the place of an error about a value what `make` says of it; any other stays.

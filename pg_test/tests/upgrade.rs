@@ -68,8 +68,11 @@ const POLICIES: [(&str, &str); 6] = [
     ("extension", "SELECT extversion FROM pg_extension WHERE extname = 'pg_steward'"),
     (
         "policy",
-        "SELECT to_jsonb(p)::text FROM steward.range_policy p
-          UNION ALL SELECT to_jsonb(h)::text FROM steward.hash_policy h ORDER BY 1",
+        "SELECT (to_jsonb(p) || jsonb_build_object('parent', p.parent::regclass, 'template', p.template::regclass))::text
+           FROM steward.range_policy p
+          UNION ALL
+         SELECT (to_jsonb(h) || jsonb_build_object('parent', h.parent::regclass, 'template', h.template::regclass))::text
+           FROM steward.hash_policy h ORDER BY 1",
     ),
     (
         "set",
@@ -81,7 +84,11 @@ const POLICIES: [(&str, &str); 6] = [
         "SELECT (to_jsonb(p) - '{state,total_bytes,estimated_rows}'::text[])::text
            FROM steward.partitions p ORDER BY p.partition::text",
     ),
-    ("job", "SELECT to_jsonb(j)::text FROM steward.job j ORDER BY j.job_id"),
+    (
+        "job",
+        "SELECT (to_jsonb(j) || jsonb_build_object('target', j.target::regclass))::text FROM steward.job j
+          ORDER BY j.job_id",
+    ),
     ("last job number", "SELECT format('%s %s', last_value, is_called) FROM steward.job_job_id_seq"),
 ];
 

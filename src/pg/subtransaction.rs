@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// An SQL error that was caught: what a client would have been told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqlError {
-    /// The SQLSTATE, where it is one of the server's own; else `XX000`.
+    /// The SQLSTATE, where it is one of the server's own; else `P0001`, as of what a function raises without one.
     pub(crate) code: PgSqlErrorCode,
     /// The SQLSTATE whatever it is, packed as by MAKE_SQLSTATE (src/include/utils/elog.h).
     pub(crate) packed_sqlstate: i32,
@@ -173,6 +173,7 @@ fn sql_error(cause: CaughtError) -> SqlError {
     }
     let unknown = from_server && raised != 0 && code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
     let packed_sqlstate = if unknown { raised } else { code as i32 };
+    let code = if unknown { PgSqlErrorCode::ERRCODE_RAISE_EXCEPTION } else { code };
     // Unless it is another one, which has been dealt with.
     let texts = TEXTS
         .take()

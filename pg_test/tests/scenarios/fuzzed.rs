@@ -122,3 +122,19 @@ fn what_the_owner_of_a_default_partitions_set_lacks_is_hinted_at() {
     let refusal = database.client.refused("42501", "CALL steward.drain_default('s.t')");
     assert!(refusal.hint().is_some_and(|hint| hint.contains("owner")), "{refusal:?}");
 }
+
+#[test]
+fn a_sqlstate_of_its_own_is_no_internal_error() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE t (k timestamptz NOT NULL) PARTITION BY RANGE (k);
+         CREATE FUNCTION raises_own(regclass) RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'mine' USING ERRCODE = 'P4242'; END $$;
+         SELECT steward.manage_range('t', '1 day', premake => 1, start_at => (current_date - 5)::text);
+         SELECT steward.set_retention('t', '3 days', archive_function => 'raises_own(regclass)')",
+    );
+    db.client.refused("P0001", "CALL steward.maintain('t')");
+    let kept: String =
+        db.client.value("SELECT sqlstate FROM steward.job_runs ORDER BY run_id DESC LIMIT 1");
+    assert_eq!(kept, "P4242");
+}
