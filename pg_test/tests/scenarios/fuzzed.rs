@@ -138,3 +138,19 @@ fn a_sqlstate_of_its_own_is_no_internal_error() {
         db.client.value("SELECT sqlstate FROM steward.job_runs ORDER BY run_id DESC LIMIT 1");
     assert_eq!(kept, "P4242");
 }
+
+#[test]
+fn of_two_primary_keys_the_sets_holds() {
+    let mut db = Database::new();
+    db.client.run(
+        "CREATE TABLE t (k timestamptz PRIMARY KEY, a int) PARTITION BY RANGE (k);
+         CREATE TABLE template (k timestamptz, a int PRIMARY KEY, UNIQUE (k, a));
+         SELECT steward.manage_range('t', '1 month', premake => 1, template => 'template')",
+    );
+    let keys: Vec<String> = db.client.column(
+        "SELECT DISTINCT pg_get_constraintdef(oid) FROM pg_constraint
+          WHERE conrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 't'::regclass)
+            AND contype IN ('p', 'u') ORDER BY 1",
+    );
+    assert_eq!(keys, ["PRIMARY KEY (k)", "UNIQUE (k, a)"]);
+}

@@ -94,7 +94,8 @@ macro_rules! indexes_sql {
     };
 }
 
-/// Keys and indexes of the template that the parent does not have; keys first.
+/// Keys and indexes of the template that the parent does not have; keys first. Where the parent has a primary key
+/// it is that: a table has one.
 pub(super) fn of_template(template: Oid, parent: Oid) -> Result<Vec<Index>> {
     query::rows(
         indexes_sql!(
@@ -102,6 +103,10 @@ pub(super) fn of_template(template: Oid, parent: Oid) -> Result<Vec<Index>> {
             ")
              SELECT own.* FROM x own
               WHERE own.indrelid = $1 AND own.indisvalid
+                AND NOT (own.constraint_definition LIKE 'PRIMARY KEY %'
+                         AND EXISTS (SELECT FROM x had
+                                      WHERE had.indrelid = $2
+                                        AND had.constraint_definition LIKE 'PRIMARY KEY %'))
                 AND NOT EXISTS (SELECT FROM x had
                                  WHERE had.indrelid = $2
                                    AND had.constraint_definition IS NOT DISTINCT FROM
