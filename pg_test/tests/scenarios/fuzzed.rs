@@ -144,7 +144,7 @@ fn of_two_primary_keys_the_sets_holds() {
     let mut db = Database::new();
     db.client.run(
         "CREATE TABLE t (k timestamptz PRIMARY KEY, a int) PARTITION BY RANGE (k);
-         CREATE TABLE template (k timestamptz, a int PRIMARY KEY, UNIQUE (k, a));
+         CREATE TABLE template (k timestamptz, a int PRIMARY KEY, UNIQUE (k, a)); CREATE INDEX ON template (a);
          SELECT steward.manage_range('t', '1 month', premake => 1, template => 'template')",
     );
     let keys: Vec<String> = db.client.column(
@@ -153,4 +153,9 @@ fn of_two_primary_keys_the_sets_holds() {
             AND contype IN ('p', 'u') ORDER BY 1",
     );
     assert_eq!(keys, ["PRIMARY KEY (k)", "UNIQUE (k, a)"]);
+    let indexes: Vec<i64> = db.client.column(
+        "SELECT DISTINCT count(*) FROM pg_index WHERE indrelid IN
+            (SELECT inhrelid FROM pg_inherits WHERE inhparent = 't'::regclass) GROUP BY indrelid",
+    );
+    assert_eq!(indexes, [3], "the template's plain index is lost");
 }

@@ -26,7 +26,9 @@ fn a_template_and_a_closed_database_are_left_alone_until_they_are_back() {
     ] {
         wait_until(SOON, "no worker of ours is left", || no_worker(&mut admin));
         let mut client = cluster.connect(&database).unwrap();
+        let before = schedulers(&cluster, &database);
         let lost = drop_newest(&mut client, "bets");
+        wait_until(SOON, "that has been told", || schedulers(&cluster, &database) > before);
         wait_until(SOON, "what was told of that has been looked at", || no_worker(&mut admin));
         // Due, and nobody is told: the copy has it too, and when that is found, the list of
         // databases was read after the change.

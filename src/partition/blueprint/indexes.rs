@@ -103,7 +103,7 @@ pub(super) fn of_template(template: Oid, parent: Oid) -> Result<Vec<Index>> {
             ")
              SELECT own.* FROM x own
               WHERE own.indrelid = $1 AND own.indisvalid
-                AND NOT (own.constraint_definition LIKE 'PRIMARY KEY %'
+                AND NOT (coalesce(own.constraint_definition LIKE 'PRIMARY KEY %', false)
                          AND EXISTS (SELECT FROM x had
                                       WHERE had.indrelid = $2
                                         AND had.constraint_definition LIKE 'PRIMARY KEY %'))
