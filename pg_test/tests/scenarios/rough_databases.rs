@@ -50,7 +50,8 @@ fn a_template_and_a_closed_database_are_left_alone_until_they_are_back() {
             assert_eq!(unattended_runs(&mut client, "succeeded"), runs, "work in a template");
             assert!(!exists(&mut client, &lost));
         }
-        assert!(!cluster.log_contains("not currently accepting connections"), "{away}");
+        // One may have been on its way, for the partition that was dropped; not one after the other.
+        assert!(cluster.log_count("not currently accepting connections") <= 1, "{away}");
 
         let until: String = admin.value("SELECT clock_timestamp()::text");
         admin.run(&format!("ALTER DATABASE {database} {back}"));
